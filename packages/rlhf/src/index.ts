@@ -1,0 +1,2 @@
+// The door of @rapport/rlhf: how a model learns from people.
+export {};
