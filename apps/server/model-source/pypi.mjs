@@ -101,6 +101,7 @@ export async function findWheel(index, wheel, signal) {
 /**
  * @param {string} index
  * @param {string} project
+ * @returns {{url: string, headers: Record<string, string>}}
  */
 function pageOf(index, project) {
   const url = new URL(

@@ -1,0 +1,69 @@
+// Three kinds of tests: `unit` in Node, `browser` in Chromium, `story` on a real server and browser.
+import { svelte } from '@sveltejs/vite-plugin-svelte';
+import { playwright } from '@vitest/browser-playwright';
+import { defineConfig } from 'vitest/config';
+import { webConfig } from './apps/web/vite.ts';
+import { chromiumArguments, findChromium } from './tests/support/chromium.mjs';
+
+const browserTests = '**/*.browser.test.ts';
+const storyTests = 'tests/{story,faults}/**/*.test.ts';
+const never = ['**/node_modules/**', '**/dist/**'];
+
+export default defineConfig({
+  test: {
+    // Two cores: more workers only take turns.
+    maxWorkers: 2,
+    projects: [
+      {
+        plugins: [svelte({ configFile: false })],
+        test: {
+          name: 'unit',
+          environment: 'node',
+          include: ['{apps,packages,tests,bench}/**/*.test.ts'],
+          exclude: [...never, browserTests, storyTests],
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        plugins: [svelte({ configFile: false })],
+        // Threads in WASM need a cross-origin isolated page.
+        server: { headers: webConfig.server.headers },
+        resolve: { conditions: webConfig.resolve.conditions },
+        worker: { format: 'es' },
+        optimizeDeps: webConfig.optimizeDeps,
+        test: {
+          name: 'browser',
+          include: [`{apps,packages,tests}/${browserTests}`],
+          exclude: never,
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          browser: {
+            enabled: true,
+            headless: true,
+            screenshotFailures: false,
+            provider: playwright({
+              launchOptions: {
+                executablePath: findChromium(),
+                args: chromiumArguments,
+              },
+            }),
+            instances: [{ browser: 'chromium' }],
+          },
+        },
+      },
+      {
+        test: {
+          name: 'story',
+          environment: 'node',
+          include: [storyTests],
+          exclude: [...never, browserTests],
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+        },
+      },
+    ],
+  },
+});
