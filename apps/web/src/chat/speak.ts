@@ -1,0 +1,119 @@
+// Lets the model speak one reply, or several alternates in one batch, and keeps what it says while it
+// says it: a crash loses at most the last fraction of a second.
+import { RapportError } from '@rapport/core';
+import type { Database, Message, MessageState, Provenance } from '../db/database.ts';
+import type { ChatTurn, Inference, SamplingWithSeed, SpokenReply } from '../workers/inference.ts';
+
+const KEEP_EVERY_MS = 400;
+
+/** One reply to speak: its row exists already. */
+export interface Voice {
+  message: Message;
+  sampling: SamplingWithSeed;
+}
+
+export interface Speech {
+  turns: ChatTurn[];
+  voices: Voice[];
+  /** The release that speaks, as provenance records it. */
+  release: { id: string; adapter: string | null };
+  /** Called for each token with the text so far. */
+  onText(messageId: string, text: string): void;
+}
+
+/** Streams the replies into their rows. Never throws: an error is written into the rows it ended. */
+export async function speak(
+  db: Database,
+  inference: Pick<Inference, 'speak'>,
+  speech: Speech,
+  signal: AbortSignal,
+): Promise<SpokenReply[]> {
+  const drafts = speech.voices.map((voice) => new Draft(voice, speech.release));
+  let keptAt = performance.now();
+  try {
+    const samplings = drafts.map((draft) => draft.remaining);
+    const prefix = drafts.length === 1 ? drafts[0]!.provenance.tokens.slice() : [];
+    const request = { messages: speech.turns, samplings, ...(prefix.length > 0 && { prefix }) };
+    const run = inference.speak(request, signal);
+    let step = await run.next();
+    for (; !step.done; step = await run.next()) {
+      const draft = drafts[step.value.index]!;
+      draft.add(step.value);
+      speech.onText(draft.id, draft.text);
+      if (performance.now() - keptAt < KEEP_EVERY_MS) continue;
+      keptAt = performance.now();
+      await keep(db, drafts);
+    }
+    const replies = step.value;
+    drafts.forEach((draft, i) => draft.end(replies[i]!));
+    await keep(db, drafts);
+    return replies;
+  } catch (error) {
+    drafts.forEach((draft) => draft.fail(error, signal.aborted));
+    await keep(db, drafts);
+    return [];
+  }
+}
+
+async function keep(db: Database, drafts: Draft[]): Promise<void> {
+  await db.messages.bulkUpdate(drafts.map((draft) => ({ key: draft.id, changes: draft.row() })));
+}
+
+/** A reply that is being spoken. */
+class Draft {
+  readonly id: string;
+  readonly provenance: Provenance;
+  readonly remaining: SamplingWithSeed;
+  text: string;
+  #state: MessageState = 'streaming';
+  #timing: Message['timing'];
+  #error: Message['error'];
+
+  constructor({ message, sampling }: Voice, release: Speech['release']) {
+    const { seed, ...settings } = sampling;
+    const before = message.provenance;
+    this.id = message.id;
+    this.text = message.text;
+    this.provenance = {
+      release: release.id,
+      adapter: release.adapter,
+      sampling: settings,
+      seed,
+      tokens: [...(before?.tokens ?? [])],
+      logprobs: [...(before?.logprobs ?? [])],
+    };
+    const left = Math.max(1, settings.maxTokens - this.provenance.tokens.length);
+    this.remaining = { ...sampling, maxTokens: left };
+  }
+
+  add(token: { id: number; logprob: number; text: string }): void {
+    this.provenance.tokens.push(token.id);
+    this.provenance.logprobs.push(token.logprob);
+    this.text += token.text;
+  }
+
+  end(reply: SpokenReply): void {
+    const states = { stop: 'done', length: 'length', cancelled: 'stopped' } as const;
+    this.#state = states[reply.finishReason];
+    this.#timing = reply.timing;
+  }
+
+  fail(error: unknown, stopped: boolean): void {
+    if (this.#state !== 'streaming') return;
+    this.#state = stopped ? 'stopped' : 'failed';
+    if (!stopped) this.#error = describe(error);
+  }
+
+  row(): Partial<Message> {
+    const { provenance, text } = this;
+    const row: Partial<Message> = { text, state: this.#state, provenance: { ...provenance } };
+    if (this.#timing) row.timing = this.#timing;
+    if (this.#error) row.error = this.#error;
+    return row;
+  }
+}
+
+function describe(error: unknown): { message: string; remedy: string } {
+  if (error instanceof RapportError) return { message: error.message, remedy: error.remedy };
+  return { message: error instanceof Error ? error.message : String(error), remedy: '' };
+}

@@ -1,0 +1,44 @@
+// The page begins here: it makes the parts, mounts the frame, and wakes the service worker.
+import { mount } from 'svelte';
+import App from './App.svelte';
+import { Chat } from './chat/chat.svelte.ts';
+import { Conversations } from './chat/conversations.svelte.ts';
+import { openDatabase } from './db/database.ts';
+import { Model } from './model/model.svelte.ts';
+import { Releases } from './model/releases.svelte.ts';
+import { Feedback } from './sync/feedback.svelte.ts';
+import { Language } from './ui/language.svelte.ts';
+import { Theme } from './ui/theme.svelte.ts';
+import { Toasts } from './ui/toasts.svelte.ts';
+import { startInference } from './workers/start-inference.ts';
+import { allowOwnScripts } from './workers/trusted-scripts.ts';
+import './ui/tokens.css';
+import './ui/base.css';
+
+allowOwnScripts();
+const db = openDatabase();
+const model = new Model(db, startInference());
+const app = {
+  db,
+  model,
+  language: new Language(),
+  theme: new Theme(),
+  toasts: new Toasts(),
+  releases: new Releases(db, model),
+  conversations: new Conversations(db),
+  chat: new Chat(db, model),
+  feedback: new Feedback(db),
+};
+
+mount(App, { target: document.getElementById('app')!, props: { app } });
+void app.model.start();
+app.feedback.start();
+void openNamedConversation();
+addEventListener('hashchange', () => void openNamedConversation());
+if (import.meta.env.PROD) void navigator.serviceWorker?.register('/service-worker.js');
+
+/** The address may name a conversation: `#/c/<id>`. */
+async function openNamedConversation(): Promise<void> {
+  const id = /^#\/c\/([\w-]+)$/.exec(location.hash)?.[1];
+  if (!id || !(await app.chat.open(id))) await app.chat.startNew();
+}

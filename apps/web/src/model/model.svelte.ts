@@ -1,0 +1,168 @@
+// The model as the page sees it: on its way, opening, ready, or why not; and how fast it speaks.
+// It asks the inference worker for everything heavy and never touches weights itself.
+import { RapportError } from '@rapport/core';
+import { recall, remember, type Database } from '../db/database.ts';
+import { finish } from '../workers/channel.ts';
+import type {
+  BackendChoice,
+  FetchProgress,
+  Inference,
+  ModelManifest,
+  OpenedModel,
+  SpokenReply,
+} from '../workers/inference.ts';
+import { fetchManifest } from './manifest.ts';
+import { Pace } from './pace.ts';
+
+export type Phase = 'looking' | 'paused' | 'fetching' | 'opening' | 'ready' | 'failed';
+
+/** Who speaks: "base" for the bare model. */
+export interface Speaker {
+  id: string;
+  adapter: string | null;
+}
+
+const MANIFEST_KEY = 'model-manifest';
+const BACKEND_KEY = 'backend';
+
+export class Model {
+  phase = $state<Phase>('looking');
+  manifest = $state.raw<ModelManifest | null>(null);
+  progress = $state.raw<FetchProgress | null>(null);
+  bytesPerSecond = $state(0);
+  opened = $state.raw<OpenedModel | null>(null);
+  error = $state.raw<{ message: string; remedy: string } | null>(null);
+  tokensPerSecond = $state(0);
+  backend = $state<BackendChoice>('auto');
+  speaker = $state.raw<Speaker>({ id: 'base', adapter: null });
+  readonly secondsLeft = $derived.by(() => {
+    const { progress, bytesPerSecond } = this;
+    if (!progress || bytesPerSecond <= 0) return null;
+    return (progress.totalBytes - progress.receivedBytes) / bytesPerSecond;
+  });
+  /** Runs between two replies, when the model is ready: where a new release is swapped in. */
+  beforeReply: (() => Promise<void>) | undefined;
+  readonly inference: Inference;
+  readonly #db: Database;
+  #waiting: (() => void)[] = [];
+  #controller: AbortController | null = null;
+
+  constructor(db: Database, inference: Inference) {
+    this.#db = db;
+    this.inference = inference;
+  }
+
+  /** Finds the model, brings it here if it is not, and opens it. Safe to call again after a failure. */
+  async start(): Promise<void> {
+    const controller = new AbortController();
+    this.#controller = controller;
+    this.error = null;
+    try {
+      this.backend = (await recall<BackendChoice>(this.#db, BACKEND_KEY)) ?? 'auto';
+      const manifest = await this.#choose(controller.signal);
+      this.manifest = manifest;
+      if (!(await finish(this.inference.isKept(manifest)))) {
+        this.phase = 'fetching';
+        await this.#fetch(manifest, controller.signal);
+      }
+      await this.#open(manifest);
+      await finish(this.inference.keepOnly(manifest.files.map(({ digest }) => digest)));
+    } catch (error) {
+      this.#fail(error, controller.signal.aborted);
+    } finally {
+      this.#wakeAll();
+    }
+  }
+
+  /** Stops the download; what has arrived is kept. */
+  pause(): void {
+    this.#controller?.abort();
+  }
+
+  /** Chooses the backend for this device; takes effect when the page is loaded again. */
+  async chooseBackend(backend: BackendChoice): Promise<void> {
+    this.backend = backend;
+    await remember(this.#db, BACKEND_KEY, backend);
+  }
+
+  /** Resolves with the release that speaks next, or rejects with why none can. */
+  async whenReady(signal: AbortSignal): Promise<Speaker> {
+    while (this.phase !== 'ready') {
+      signal.throwIfAborted();
+      if (this.phase === 'failed' || this.phase === 'paused') throw this.#absent();
+      await new Promise<void>((wake) => {
+        this.#waiting.push(wake);
+        signal.addEventListener('abort', () => wake(), { once: true });
+      });
+    }
+    await this.beforeReply?.();
+    return this.speaker;
+  }
+
+  /** Measures one reply: call `token` for each token and `end` with what was said. */
+  beginReply(): { token(): void; end(said: SpokenReply[]): void } {
+    let first = 0;
+    let tokens = 0;
+    return {
+      token: () => {
+        const now = performance.now();
+        if (tokens++ === 0) first = now;
+        else this.tokensPerSecond = ((tokens - 1) * 1000) / Math.max(1, now - first);
+      },
+      end: (said) => {
+        const measured = said.reduce((sum, { timing }) => sum + timing.tokensPerSecond, 0);
+        if (measured > 0 && said.length === 1) this.tokensPerSecond = measured;
+      },
+    };
+  }
+
+  /** A kept model opens at once, with or without a network; otherwise the server is asked. */
+  async #choose(signal: AbortSignal): Promise<ModelManifest> {
+    const kept = await recall<ModelManifest>(this.#db, MANIFEST_KEY);
+    const latest = fetchManifest(signal);
+    if (kept && (await finish(this.inference.isKept(kept)))) {
+      latest.then(
+        (manifest) => remember(this.#db, MANIFEST_KEY, manifest),
+        () => undefined,
+      );
+      return kept;
+    }
+    const manifest = await latest;
+    await remember(this.#db, MANIFEST_KEY, manifest);
+    return manifest;
+  }
+
+  async #fetch(manifest: ModelManifest, signal: AbortSignal): Promise<void> {
+    const pace = new Pace();
+    await finish(this.inference.fetchModel(manifest, signal), (progress) => {
+      this.progress = progress;
+      this.bytesPerSecond = pace.see(progress.freshBytes, performance.now());
+    });
+  }
+
+  async #open(manifest: ModelManifest): Promise<void> {
+    this.phase = 'opening';
+    const backend = this.backend;
+    this.opened = await finish(this.inference.openModel({ manifest, backend }));
+    this.phase = 'ready';
+  }
+
+  #fail(error: unknown, paused: boolean): void {
+    this.phase = paused ? 'paused' : 'failed';
+    if (paused) return;
+    const { message, remedy } = error as RapportError;
+    this.error = { message: message ?? String(error), remedy: remedy ?? '' };
+  }
+
+  #absent(): RapportError {
+    return new RapportError(
+      'model/absent',
+      this.error?.message ?? 'The model is not on this device yet.',
+      this.error?.remedy || 'Resume the download, then try again.',
+    );
+  }
+
+  #wakeAll(): void {
+    for (const wake of this.#waiting.splice(0)) wake();
+  }
+}

@@ -1,0 +1,112 @@
+// The typed port to the model: what the page may ask of the inference worker, in plain data.
+// No component and no state class imports ONNX Runtime; they know this file.
+import type { Timing } from '../db/database.ts';
+import type { Method, Remote } from './channel.ts';
+
+export interface ChatTurn {
+  role: 'system' | 'user' | 'assistant';
+  content: string;
+}
+
+export interface SamplingWithSeed {
+  temperature: number;
+  topK: number;
+  topP: number;
+  minP: number;
+  repetitionPenalty: number;
+  maxTokens: number;
+  seed: number;
+}
+
+/** One file of the model as the server lists it. `digest` is its sha256 in hex. */
+export interface ModelFile {
+  name: string;
+  digest: string;
+  sizeBytes: number;
+  /** sha256 of each piece of `size` bytes, so that a bad byte is found when it arrives. */
+  chunks?: { size: number; sha256: string[] } | undefined;
+}
+
+/** What `GET /v1/model` answers: the base this server gives its clients. */
+export interface ModelManifest {
+  name: string;
+  license?: string | undefined;
+  format: 'gguf' | 'safetensors';
+  digest: string;
+  files: ModelFile[];
+}
+
+export interface FetchProgress {
+  receivedBytes: number;
+  totalBytes: number;
+  /** Bytes that arrived in this session; those before were kept from an earlier one. */
+  freshBytes: number;
+  /** Set while a failed request waits for its next try. */
+  waitingMs?: number;
+}
+
+export type BackendChoice = 'auto' | 'wasm' | 'webgpu';
+
+export interface OpenedModel {
+  backend: string;
+  /** Why this backend: a key of the catalogue, since the page says it in the person's language. */
+  reason: 'isolated' | 'not-isolated' | 'chosen' | 'no-webgpu';
+  threads: number;
+  contextLength: number;
+  loadMs: number;
+}
+
+/** An adapter as files in the PEFT layout. */
+export interface AdapterFiles {
+  digest: string;
+  config: unknown;
+  weights: Uint8Array;
+}
+
+export interface SpokenToken {
+  /** Which of the replies made together. */
+  index: number;
+  id: number;
+  logprob: number;
+  text: string;
+}
+
+export interface SpokenReply {
+  tokens: number[];
+  logprobs: number[];
+  text: string;
+  finishReason: 'stop' | 'length' | 'cancelled';
+  timing: Timing;
+}
+
+export interface SpeakRequest {
+  messages: ChatTurn[];
+  /** One per reply: several settings make alternates of one prompt in one batch. */
+  samplings: SamplingWithSeed[];
+  /** Token ids of a reply that was cut off: the new tokens go on from there. */
+  prefix?: number[] | undefined;
+}
+
+/** A prompt and the likeliest next tokens a release must give: shows that it was loaded right. */
+export interface Golden {
+  promptTokens: number[];
+  top5: { id: number; logprob: number }[];
+  tolerance: number;
+}
+
+/** The methods of the inference worker. */
+export interface InferenceService {
+  /** True for a model whose files are all here already. */
+  isKept: Method<ModelManifest, never, boolean>;
+  /** Brings the files of the model here, verified; goes on where it stopped. */
+  fetchModel: Method<ModelManifest, FetchProgress, void>;
+  openModel: Method<{ manifest: ModelManifest; backend: BackendChoice }, never, OpenedModel>;
+  speak: Method<SpeakRequest, SpokenToken, SpokenReply[]>;
+  useAdapter: Method<AdapterFiles | null, never, void>;
+  /** The largest difference of log-probabilities met; above the tolerance it throws. */
+  checkGolden: Method<Golden, never, number>;
+  /** Frees every kept file that is not in the list. */
+  keepOnly: Method<string[], never, void>;
+}
+
+export type Inference = Remote<InferenceService>;
