@@ -183,7 +183,7 @@ export class Chat {
           },
           controller.signal,
         );
-        await started.end(said);
+        started.end(said);
       });
     } catch (error) {
       await this.#giveUp(replies, error, controller.signal.aborted);

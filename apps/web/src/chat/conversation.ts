@@ -59,11 +59,7 @@ export async function addPrompt(
 }
 
 /** Adds `count` empty replies to a prompt; more than one are a group of alternates. */
-export async function addReplies(
-  db: Database,
-  prompt: Message,
-  count: number,
-): Promise<Message[]> {
+export async function addReplies(db: Database, prompt: Message, count: number): Promise<Message[]> {
   const group = count > 1 ? uuidv7() : null;
   const replies = Array.from({ length: count }, (): Message => {
     const reply = newMessage(prompt.conversationId, prompt.id, 'assistant', '');

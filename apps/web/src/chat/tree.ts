@@ -14,7 +14,7 @@ export function pathTo<M extends Branching>(
 ): M[] {
   const path: M[] = [];
   const seen = new Set<string>();
-  for (let id = head; id !== null && !seen.has(id); ) {
+  for (let id = head; id !== null && !seen.has(id);) {
     const message = messages.get(id);
     if (!message) break;
     seen.add(id);

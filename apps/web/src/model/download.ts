@@ -47,7 +47,7 @@ export async function* download(
       freshBytes: part.sizeBytes() - startBytes,
     });
     yield progress();
-    for (let failures = 0; part.sizeBytes() < file.sizeBytes; ) {
+    for (let failures = 0; part.sizeBytes() < file.sizeBytes;) {
       const before = part.sizeBytes();
       try {
         for await (const chunk of requestChunks(file, url, before, fetch, signal)) {
@@ -166,7 +166,8 @@ class WrongBytes extends RapportError {
 
 /** Worth another try: the connection broke, the server is busy, or a chunk arrived damaged. */
 function isPassing(error: unknown): boolean {
-  if (error instanceof RapportError) return ['model/busy', 'model/wrong-bytes'].includes(error.code);
+  if (error instanceof RapportError)
+    return ['model/busy', 'model/wrong-bytes'].includes(error.code);
   return error instanceof CutOff || error instanceof TypeError;
 }
 

@@ -74,7 +74,11 @@ export async function discard(db: Database, eventId: string): Promise<void> {
 }
 
 /** Records consent for a conversation and frees, or holds back, what waits in it. */
-export async function setShare(db: Database, conversationId: string, share: boolean): Promise<void> {
+export async function setShare(
+  db: Database,
+  conversationId: string,
+  share: boolean,
+): Promise<void> {
   const [from, to]: OutboxState[] = share ? ['held', 'pending'] : ['pending', 'held'];
   await inOneTransaction(db, async () => {
     await db.conversations.update(conversationId, { share });

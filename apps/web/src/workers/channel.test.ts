@@ -21,7 +21,7 @@ function counter() {
       }
       return 'done';
     },
-    // eslint-disable-next-line require-yield
+     
     async *fail() {
       throw new RapportError('room/what', 'It broke.', 'Mend it.');
     },

@@ -22,8 +22,7 @@ export interface Port {
 }
 
 type ToService =
-  | { kind: 'call'; call: number; method: string; input: unknown }
-  | { kind: 'abort'; call: number };
+  { kind: 'call'; call: number; method: string; input: unknown } | { kind: 'abort'; call: number };
 type ToCaller =
   | { kind: 'yield' | 'return'; call: number; value: unknown }
   | { kind: 'throw'; call: number; error: PlainError };

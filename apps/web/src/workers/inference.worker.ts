@@ -11,7 +11,7 @@ const store = WeightStore.open();
 const speaker = new Speaker();
 
 const service: InferenceService = {
-  // eslint-disable-next-line require-yield
+   
   async *isKept({ files }) {
     const kept = await Promise.all(files.map(async ({ digest }) => (await store).find(digest)));
     return kept.every((file, i) => file?.size === files[i]!.sizeBytes);
@@ -36,7 +36,7 @@ const service: InferenceService = {
     }
   },
 
-  // eslint-disable-next-line require-yield
+   
   async *openModel({ manifest, backend }) {
     const files = await Promise.all(
       manifest.files.map(async ({ name, digest }) => {
@@ -48,17 +48,17 @@ const service: InferenceService = {
 
   speak: (request, signal) => speaker.speak(request, signal),
 
-  // eslint-disable-next-line require-yield
+   
   async *useAdapter(files) {
     speaker.useAdapter(files);
   },
 
-  // eslint-disable-next-line require-yield
+   
   async *checkGolden(golden) {
     return speaker.checkGolden(golden);
   },
 
-  // eslint-disable-next-line require-yield
+   
   async *keepOnly(digests) {
     await (await store).keepOnly(digests);
   },

@@ -34,9 +34,12 @@ const ENTITIES: Record<string, string> = {
 
 /** Undoes the few character references that people write; others stay as written. */
 export function plainText(text: string): string {
-  return text.replace(/&(?:#(\d{1,6})|#x([0-9a-f]{1,6})|([a-z]{2,6}));/gi, (whole, dec, hex, name) => {
-    if (name) return ENTITIES[name] ?? whole;
-    const code = dec ? parseInt(dec, 10) : parseInt(hex, 16);
-    return code > 0 && code <= 0x10ffff ? String.fromCodePoint(code) : whole;
-  });
+  return text.replace(
+    /&(?:#(\d{1,6})|#x([0-9a-f]{1,6})|([a-z]{2,6}));/gi,
+    (whole, dec, hex, name) => {
+      if (name) return ENTITIES[name] ?? whole;
+      const code = dec ? parseInt(dec, 10) : parseInt(hex, 16);
+      return code > 0 && code <= 0x10ffff ? String.fromCodePoint(code) : whole;
+    },
+  );
 }

@@ -1,0 +1,105 @@
+import 'fake-indexeddb/auto';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { RapportError } from '@rapport/core';
+import { openDatabase, type Database, type Message } from '../db/database.ts';
+import type { SpeakRequest, SpokenReply, SpokenToken } from '../workers/inference.ts';
+import {
+  addPrompt,
+  addReplies,
+  blankConversation,
+  DEFAULT_SETTINGS,
+  markInterrupted,
+} from './conversation.ts';
+import { speak } from './speak.ts';
+
+let db: Database;
+let prompt: Message;
+beforeEach(async () => {
+  db = openDatabase(`speak-${Math.random()}`);
+  prompt = await addPrompt(db, blankConversation(DEFAULT_SETTINGS), null, 'Hi');
+});
+afterEach(() => db.delete());
+
+const timing = { prefillMs: 1, decodeMs: 2, tokensPerSecond: 3 };
+const release = { id: 'r1', adapter: 'a1' };
+const sampling = { ...DEFAULT_SETTINGS.sampling, seed: 5 };
+
+/** Stands at the model's port: says `words` in every stream, in turn. */
+function port(words: string[], end: SpokenReply['finishReason'] | Error = 'stop') {
+  const requests: SpeakRequest[] = [];
+  return {
+    requests,
+    async *speak(request: SpeakRequest): AsyncGenerator<SpokenToken, SpokenReply[]> {
+      requests.push(request);
+      for (const [id, text] of words.entries()) {
+        for (const index of request.samplings.keys()) yield { index, id, logprob: -id, text };
+      }
+      if (end instanceof Error) throw end;
+      const tokens = words.map((_, id) => id);
+      const logprobs = tokens.map((id) => -id);
+      const reply = { tokens, logprobs, text: words.join(''), finishReason: end, timing };
+      return request.samplings.map(() => reply);
+    },
+  };
+}
+
+async function say(replies: Message[], inference: ReturnType<typeof port>) {
+  const texts: string[] = [];
+  const voices = replies.map((message) => ({ message, sampling }));
+  const turns = [{ role: 'user' as const, content: 'Hi' }];
+  const speech = {
+    turns,
+    voices,
+    release,
+    onText: (_id: string, text: string) => texts.push(text),
+  };
+  await speak(db, inference as never, speech, new AbortController().signal);
+  const rows = await db.messages.bulkGet(replies.map(({ id }) => id));
+  return { texts, rows: rows as Message[] };
+}
+
+test('a reply is kept with who spoke it and how', async () => {
+  const replies = await addReplies(db, prompt, 1);
+  const { texts, rows } = await say(replies, port(['Hel', 'lo']));
+  expect(texts).toEqual(['Hel', 'Hello']);
+  expect(rows[0]).toMatchObject({
+    text: 'Hello',
+    state: 'done',
+    timing,
+    provenance: { release: 'r1', adapter: 'a1', seed: 5, tokens: [0, 1], logprobs: [-0, -1] },
+  });
+});
+
+test('alternates stream side by side into rows of one group', async () => {
+  const replies = await addReplies(db, prompt, 3);
+  const { rows } = await say(replies, port(['a', 'b']));
+  expect(rows.map(({ text }) => text)).toEqual(['ab', 'ab', 'ab']);
+  expect(new Set(rows.map(({ group }) => group)).size).toBe(1);
+});
+
+test('an error in mid-reply keeps what was said and says what to do', async () => {
+  const replies = await addReplies(db, prompt, 1);
+  const error = new RapportError('x/y', 'Memory ran out.', 'Close a tab.');
+  const { rows } = await say(replies, port(['Half'], error));
+  expect(rows[0]).toMatchObject({
+    text: 'Half',
+    state: 'failed',
+    error: { message: 'Memory ran out.', remedy: 'Close a tab.' },
+  });
+});
+
+test('after a crash a reply is interrupted, and goes on from its tokens when continued', async () => {
+  const [reply] = await addReplies(db, prompt, 1);
+  const sofar = { release: 'r1', adapter: 'a1', sampling: DEFAULT_SETTINGS.sampling, seed: 5 };
+  const provenance = { ...sofar, tokens: [8, 9], logprobs: [-1, -1] };
+  await db.messages.update(reply!.id, { text: 'Once upon', provenance });
+  expect(await markInterrupted(db)).toBe(1);
+  const inference = port([' a', ' time']);
+  const interrupted = (await db.messages.get(reply!.id))!;
+  expect(interrupted).toMatchObject({ state: 'interrupted', text: 'Once upon' });
+  const { rows } = await say([interrupted], inference);
+  expect(inference.requests[0]!.prefix).toEqual([8, 9]);
+  expect(inference.requests[0]!.samplings[0]!.maxTokens).toBe(510);
+  expect(rows[0]).toMatchObject({ text: 'Once upon a time', state: 'done' });
+  expect(rows[0]!.provenance!.tokens).toEqual([8, 9, 0, 1]);
+});

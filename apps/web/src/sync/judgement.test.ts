@@ -1,0 +1,160 @@
+import 'fake-indexeddb/auto';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import {
+  addPrompt,
+  addReplies,
+  blankConversation,
+  DEFAULT_SETTINGS,
+} from '../chat/conversation.ts';
+import { openDatabase, type Conversation, type Database, type Message } from '../db/database.ts';
+import { discard, erase, saveRanking, saveVote, setShare, withdraw } from './judgement.ts';
+
+const good = { value: 1, reasons: [], comment: '' } as const;
+const bad = { value: -1, reasons: ['wrong'], comment: 'Mail me at a@b.example' } as const;
+let db: Database;
+let conversation: Conversation;
+let replies: Message[];
+
+beforeEach(async () => {
+  db = openDatabase(`judgement-${Math.random()}`);
+  conversation = blankConversation(DEFAULT_SETTINGS);
+  const prompt = await addPrompt(db, conversation, null, 'Hello from me@home.example');
+  replies = await addReplies(db, prompt, 3);
+  const { sampling } = DEFAULT_SETTINGS;
+  const provenance = { release: 'base', adapter: null, sampling, seed: 7 };
+  for (const [i, reply] of replies.entries()) {
+    const said = { text: `Reply ${i}`, state: 'done' as const };
+    await db.messages.update(reply.id, {
+      ...said,
+      provenance: { ...provenance, tokens: [i, 2], logprobs: [-0.1, -0.2] },
+    });
+  }
+  replies = await db.messages
+    .bulkGet(replies.map(({ id }) => id))
+    .then((rows) => rows as Message[]);
+});
+afterEach(() => db.delete());
+
+const rate = (thumb: typeof good | typeof bad) =>
+  saveVote(db, replies[0]!, { ...thumb, reasons: [...thumb.reasons] });
+const outbox = () => db.outbox.orderBy('id').toArray();
+const markSent = () => db.outbox.toCollection().modify({ state: 'sent' });
+
+test('before consent a vote is held, and says so in itself', async () => {
+  await rate(good);
+  expect(await outbox()).toMatchObject([
+    { state: 'held', event: { type: 'vote', consent: false } },
+  ]);
+});
+
+test('consent frees what is held in this conversation, withdrawing it holds the rest back', async () => {
+  await rate(good);
+  await setShare(db, conversation.id, true);
+  expect(await outbox()).toMatchObject([{ state: 'pending', event: { consent: true } }]);
+  await setShare(db, conversation.id, false);
+  expect(await outbox()).toMatchObject([{ state: 'held', event: { consent: false } }]);
+  await setShare(db, 'another', true);
+  expect(await outbox()).toMatchObject([{ state: 'held' }]);
+});
+
+test('a vote carries the prompt, the reply and its provenance', async () => {
+  await rate(good);
+  const [row] = await outbox();
+  expect(row!.event.body).toMatchObject({
+    prompt: [{ role: 'user', content: 'Hello from [email]' }],
+    reply: { text: 'Reply 0', provenance: { release: 'base', seed: 7, tokens: [0, 2] } },
+    value: 1,
+  });
+  expect(row!.redacted).toEqual([{ kind: 'email', original: 'me@home.example' }]);
+});
+
+test('tokens that spell a redacted text stay on the device', async () => {
+  await rate(good);
+  await withdraw(db, replies[0]!.id);
+  await db.messages.update(replies[0]!.id, { text: 'Ask x@y.example' });
+  const reply = (await db.messages.get(replies[0]!.id))!;
+  await saveVote(db, reply, { value: 1, reasons: [], comment: '' });
+  const [row] = await outbox();
+  expect(row!.event.body).toMatchObject({
+    reply: { text: 'Ask [email]', provenance: { tokens: [], logprobs: [] } },
+  });
+});
+
+test('changing a vote that never left replaces it', async () => {
+  await rate(good);
+  await rate(bad);
+  const rows = await outbox();
+  expect(rows).toHaveLength(1);
+  expect(rows[0]!.event.supersedes).toBeUndefined();
+  expect(rows[0]!.event.body).toMatchObject({ value: -1, comment: 'Mail me at [email]' });
+  expect(await db.feedback.toArray()).toMatchObject([{ thumb: { value: -1 } }]);
+});
+
+test('changing a vote that was sent is a new event that supersedes it', async () => {
+  await setShare(db, conversation.id, true);
+  await rate(good);
+  await markSent();
+  await rate(bad);
+  const [first, second] = await outbox();
+  expect(second!.event.supersedes).toBe(first!.id);
+  expect(second!.state).toBe('pending');
+});
+
+test('removing a vote that never left leaves no trace', async () => {
+  await rate(good);
+  await withdraw(db, replies[0]!.id);
+  expect(await outbox()).toEqual([]);
+  expect(await db.feedback.count()).toBe(0);
+});
+
+test('removing a vote that was sent erases it on the server, consent or not', async () => {
+  await setShare(db, conversation.id, true);
+  await rate(good);
+  await markSent();
+  await setShare(db, conversation.id, false);
+  await rate(bad);
+  await withdraw(db, replies[0]!.id);
+  const rows = await outbox();
+  expect(rows.map(({ event }) => event.type)).toEqual(['vote', 'erase']);
+  expect(rows[1]).toMatchObject({ state: 'pending', event: { supersedes: rows[0]!.id } });
+});
+
+test('a ranking keeps its ties and can be changed', async () => {
+  const group = replies[0]!.group!;
+  await saveRanking(db, group, replies, [1, 2, 2]);
+  await saveRanking(db, group, replies, [2, 1, 2]);
+  const rows = await outbox();
+  expect(rows).toHaveLength(1);
+  expect(rows[0]!.event).toMatchObject({
+    type: 'ranking',
+    body: {
+      replies: [{ text: 'Reply 0' }, { text: 'Reply 1' }, { text: 'Reply 2' }],
+      ranks: [2, 1, 2],
+    },
+  });
+  expect(await db.feedback.toArray()).toMatchObject([
+    { kind: 'ranking', ranking: { ranks: [2, 1, 2] } },
+  ]);
+});
+
+test('a refused event can be discarded, a sent one erased', async () => {
+  await setShare(db, conversation.id, true);
+  await rate(good);
+  const [row] = await outbox();
+  await db.outbox.update(row!.id, { state: 'rejected', code: 'schema' });
+  await discard(db, row!.id);
+  expect(await outbox()).toEqual([]);
+  await rate(good);
+  await markSent();
+  await erase(db, (await outbox())[0]!.id);
+  expect((await outbox()).at(-1)!.event.type).toBe('erase');
+  expect(await db.feedback.count()).toBe(0);
+});
+
+test('a crash between feedback and outbox cannot happen: both are written or neither', async () => {
+  db.outbox.hook('creating', () => {
+    throw new Error('disk full');
+  });
+  await expect(rate(good)).rejects.toThrow();
+  expect(await db.feedback.count()).toBe(0);
+});
