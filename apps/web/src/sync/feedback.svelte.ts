@@ -3,7 +3,7 @@ import type { Chat } from '../chat/chat.svelte.ts';
 import type { Database, Message } from '../db/database.ts';
 import { Live } from '../db/live.svelte.ts';
 import { discard, erase, saveRanking, saveVote, setShare, withdraw } from './judgement.ts';
-import type { FeedbackRow, OutboxRow, Thumb } from './rows.ts';
+import type { FeedbackRow, OutboxRow, OutboxState, Thumb } from './rows.ts';
 import { Sender } from './sender.ts';
 
 const STUCK_MS = 10 * 60_000;
@@ -65,6 +65,11 @@ export class Feedback {
   /** The judgement of a reply or of a group of alternates. */
   of(subject: string): FeedbackRow | undefined {
     return this.#bySubject.get(subject);
+  }
+
+  /** What became of a judgement: held here, waiting, shared, or refused. */
+  fateOf(row: FeedbackRow): OutboxState | undefined {
+    return this.#outbox.value.find(({ id }) => id === row.eventId)?.state;
   }
 
   async rate(reply: Message, thumb: Thumb): Promise<void> {

@@ -21,7 +21,7 @@ function counter() {
       }
       return 'done';
     },
-     
+
     async *fail() {
       throw new RapportError('room/what', 'It broke.', 'Mend it.');
     },

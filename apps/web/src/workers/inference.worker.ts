@@ -11,7 +11,6 @@ const store = WeightStore.open();
 const speaker = new Speaker();
 
 const service: InferenceService = {
-   
   async *isKept({ files }) {
     const kept = await Promise.all(files.map(async ({ digest }) => (await store).find(digest)));
     return kept.every((file, i) => file?.size === files[i]!.sizeBytes);
@@ -36,7 +35,6 @@ const service: InferenceService = {
     }
   },
 
-   
   async *openModel({ manifest, backend }) {
     const files = await Promise.all(
       manifest.files.map(async ({ name, digest }) => {
@@ -48,17 +46,14 @@ const service: InferenceService = {
 
   speak: (request, signal) => speaker.speak(request, signal),
 
-   
   async *useAdapter(files) {
     speaker.useAdapter(files);
   },
 
-   
   async *checkGolden(golden) {
     return speaker.checkGolden(golden);
   },
 
-   
   async *keepOnly(digests) {
     await (await store).keepOnly(digests);
   },

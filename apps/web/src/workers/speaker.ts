@@ -15,7 +15,7 @@ export class Speaker {
   async open(_m: ModelManifest, _f: Map<string, File>, _b: BackendChoice): Promise<OpenedModel> {
     throw new RapportError('model/not-yet', 'The engine has not landed.', 'Wait for it.');
   }
-   
+
   async *speak(_r: SpeakRequest, _s: AbortSignal): AsyncGenerator<SpokenToken, SpokenReply[]> {
     throw new RapportError('model/not-yet', 'The engine has not landed.', 'Wait for it.');
   }
