@@ -19,7 +19,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           environment: 'node',
-          include: ['{apps,packages,tests,bench}/**/*.test.ts'],
+          include: ['{apps,packages,tests,bench,setup}/**/*.test.ts'],
           exclude: [...never, browserTests, storyTests],
           testTimeout: 60_000,
           hookTimeout: 120_000,
