@@ -19,7 +19,8 @@ export function runTool(command, args, { cwd, env, signal, echo = false }) {
       cwd,
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
-      ...(signal ? { signal } : {}),
+      // npm outlives a polite signal.
+      ...(signal ? { signal, killSignal: 'SIGKILL' } : {}),
     });
     let output = '';
     /** @param {Buffer} bytes */
