@@ -1,0 +1,27 @@
+// The newest answer to one question, asked again every few seconds while it is on screen.
+
+const AGAIN_MS = 5000;
+
+export class Answer<T> {
+  value = $state.raw<T | null>(null);
+  error = $state<string | null>(null);
+  readonly #ask: () => Promise<T>;
+
+  constructor(ask: () => Promise<T>) {
+    this.#ask = ask;
+    $effect(() => {
+      void this.refresh();
+      const timer = setInterval(() => void this.refresh(), AGAIN_MS);
+      return () => clearInterval(timer);
+    });
+  }
+
+  async refresh(): Promise<void> {
+    try {
+      this.value = await this.#ask();
+      this.error = null;
+    } catch (error) {
+      this.error = (error as Error).message;
+    }
+  }
+}
