@@ -1,0 +1,75 @@
+// The real thing for stories: the server as `npm start` runs it, in a data folder of its own, and a
+// Chromium to look at it.
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium, type Browser } from 'playwright-core';
+import { chromiumArguments, findChromium } from './chromium.mjs';
+import { modelFiles } from './model.ts';
+
+const script = fileURLToPath(new URL('../../start.mjs', import.meta.url));
+
+export interface Rapport {
+  readonly url: string;
+  readonly dataFolder: string;
+  /** Everything it has printed. */
+  output(): string;
+  /** SIGTERM; gives the exit code. */
+  stop(): Promise<number | null>;
+  /** kill -9, as a power cut would. */
+  kill(): Promise<void>;
+}
+
+/**
+ * Starts a server on a free port. Without `dataFolder` it gets a new, empty one, removed by `stop`.
+ * Throws with its output when it ends before it is ready.
+ */
+export async function startRapport(
+  options: {
+    dataFolder?: string;
+    env?: Record<string, string>;
+  } = {},
+): Promise<Rapport> {
+  const dataFolder = options.dataFolder ?? (await mkdtemp(join(tmpdir(), 'rapport-data-')));
+  const { path } = await modelFiles();
+  const args = [script, '--port', '0', '--data', dataFolder, '--model', path];
+  const child = spawn(process.execPath, args, { env: { ...process.env, ...options.env } });
+  let output = '';
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  const url = await new Promise<string>((ready, failed) => {
+    const listen = (bytes: Buffer) => {
+      output += String(bytes);
+      const found = /^ready (http:\/\/localhost:\d+)$/m.exec(output);
+      if (found?.[1]) ready(found[1]);
+    };
+    child.stdout.on('data', listen);
+    child.stderr.on('data', listen);
+    void ended.then((code) => failed(new Error(`The server ended with ${code}:\n${output}`)));
+  });
+  return {
+    url,
+    dataFolder,
+    output: () => output,
+    stop: async () => {
+      child.kill('SIGTERM');
+      const code = await ended;
+      if (!options.dataFolder) await rm(dataFolder, { recursive: true, force: true });
+      return code;
+    },
+    kill: async () => {
+      child.kill('SIGKILL');
+      await ended;
+    },
+  };
+}
+
+/** A headless Chromium with the switches every browser test uses. */
+export function openBrowser(): Promise<Browser> {
+  const executablePath = findChromium();
+  return chromium.launch({
+    args: chromiumArguments,
+    ...(executablePath ? { executablePath } : {}),
+  });
+}
