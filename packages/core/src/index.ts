@@ -35,3 +35,16 @@ export type {
   TensorData,
 } from './graph/index.ts';
 export * as op from './graph/build.ts';
+
+// Weights: checkpoints in GGUF or safetensors, by Hugging Face name, as fp32 or as stored.
+export { blobSource, bytesSource } from './weights/byte-source.ts';
+export type { ByteSource } from './weights/byte-source.ts';
+export type { Checkpoint, RawTensor, TensorInfo } from './weights/checkpoint.ts';
+export { openGguf } from './weights/gguf-checkpoint.ts';
+export { tensorShapes } from './weights/model-config.ts';
+export type { Architecture, ModelConfig } from './weights/model-config.ts';
+
+// Tokenizer: text to tokens and back, conversations to prompts.
+export { buildTokenizer } from './tokenizer/tokenizer.ts';
+export type { ChatMessage, DecodeStream, Tokenizer } from './tokenizer/tokenizer.ts';
+export type { TokenizerSpec } from './tokenizer/spec.ts';
