@@ -71,7 +71,7 @@ async function configuredIndex() {
  * @param {AbortSignal} [signal]
  * @returns {Promise<{entry: IndexEntry, headers: Record<string, string>}>}
  */
-export async function findWheel(index, wheel, signal) {
+async function findWheel(index, wheel, signal) {
   const { url, headers } = pageOf(index, wheel.project);
   const response = await fetch(url, {
     headers: {
