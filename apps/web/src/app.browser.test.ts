@@ -1,0 +1,242 @@
+// The page in a real browser with real storage; only the model's port is scripted.
+import { flushSync, mount, unmount } from 'svelte';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { page, userEvent } from 'vitest/browser';
+import App from './App.svelte';
+import type { App as Parts } from './app.ts';
+import { Chat } from './chat/chat.svelte.ts';
+import { Conversations } from './chat/conversations.svelte.ts';
+import { openDatabase, type Database } from './db/database.ts';
+import { Model } from './model/model.svelte.ts';
+import { Releases } from './model/releases.svelte.ts';
+import { Feedback } from './sync/feedback.svelte.ts';
+import { Language } from './ui/language.svelte.ts';
+import { Theme } from './ui/theme.svelte.ts';
+import { Toasts } from './ui/toasts.svelte.ts';
+import type { Inference, SpeakRequest, SpokenReply, SpokenToken } from './workers/inference.ts';
+import './ui/tokens.css';
+import './ui/base.css';
+
+const timing = { prefillMs: 1, decodeMs: 1, tokensPerSecond: 30 };
+
+/** Stands at the model's port; each reply is `script[n]` word by word, in the order they are asked for. */
+class ScriptedModel {
+  said = 0;
+  requests: SpeakRequest[] = [];
+  script: string[];
+  wordMs = 2;
+
+  constructor(script: string[]) {
+    this.script = script;
+  }
+
+  async *speak(
+    request: SpeakRequest,
+    signal?: AbortSignal,
+  ): AsyncGenerator<SpokenToken, SpokenReply[]> {
+    this.requests.push(request);
+    const words = request.samplings.map(() => this.#next().split(/(?<= )/));
+    const said = words.map((): string[] => []);
+    for (let k = 0; words.some((w) => k < w.length) && !signal?.aborted; k++) {
+      await new Promise((resolve) => setTimeout(resolve, this.wordMs));
+      for (const [index, list] of words.entries()) {
+        if (k >= list.length) continue;
+        said[index]!.push(list[k]!);
+        yield { index, id: k, logprob: -1, text: list[k]! };
+      }
+    }
+    return said.map((list) => ({
+      tokens: list.map((_, id) => id),
+      logprobs: list.map(() => -1),
+      text: list.join(''),
+      finishReason: signal?.aborted ? 'cancelled' : 'stop',
+      timing,
+    }));
+  }
+
+  #next = () => this.script[this.said++ % this.script.length]!;
+}
+
+let db: Database;
+let app: Parts;
+let component: Record<string, unknown>;
+
+function open(script: string[]): ScriptedModel {
+  const scripted = new ScriptedModel(script);
+  const model = new Model(db, scripted as unknown as Inference);
+  model.phase = 'ready';
+  app = {
+    db,
+    model,
+    language: new Language(),
+    theme: new Theme(),
+    toasts: new Toasts(),
+    releases: new Releases(db, model),
+    conversations: new Conversations(db),
+    chat: new Chat(db, model),
+    feedback: new Feedback(db),
+  };
+  component = mount(App, { target: document.body, props: { app } });
+  flushSync();
+  return scripted;
+}
+
+beforeEach(async () => {
+  localStorage.setItem('rapport-language', 'en');
+  history.replaceState(null, '', location.pathname + location.search);
+  db = openDatabase(`page-${Math.random()}`);
+  await page.viewport(1280, 800);
+});
+afterEach(() => unmount(component));
+
+const button = (name: string) => page.getByRole('button', { name, exact: true });
+const reply = () => page.getByRole('article', { name: 'Assistant reply' });
+
+async function send(text: string) {
+  await page.getByRole('textbox', { name: 'Message', exact: true }).fill(text);
+  await button('Send').click();
+}
+
+test('a message is answered, and the reply says that it is done', async () => {
+  open(['Tides follow the **moon**.']);
+  await expect.element(page.getByRole('status', { name: 'Release' })).toHaveTextContent(/^base$/);
+  await send('Why are there tides?');
+  await expect.element(reply()).toHaveTextContent('Tides follow the moon.');
+  await expect.element(reply()).toHaveAttribute('aria-busy', 'false');
+  expect(reply().element().querySelector('strong')!.textContent).toBe('moon');
+});
+
+test('stopping keeps what was said, continuing goes on from its tokens', async () => {
+  const model = open(['one two three four five six seven eight nine ten ', 'and more']);
+  model.wordMs = 60;
+  await send('Count');
+  await expect.element(reply()).toHaveTextContent('two');
+  await button('Stop').click();
+  await expect.element(reply()).toHaveAttribute('aria-busy', 'false');
+  await expect.element(reply()).toHaveTextContent('You stopped this reply.');
+  await button('Continue').click();
+  await expect.element(reply()).toHaveTextContent('and more');
+  expect(model.requests[1]!.prefix!.length).toBeGreaterThan(1);
+});
+
+test('regenerating keeps the siblings behind a switcher', async () => {
+  open(['First answer', 'Second answer']);
+  await send('Hello');
+  await button('Regenerate').click();
+  await expect.element(reply()).toHaveTextContent('Second answer');
+  await expect.element(reply()).toHaveTextContent('2/2');
+  await button('Earlier version').click();
+  await expect.element(reply()).toHaveTextContent('First answer');
+});
+
+test('editing a sent message makes a branch', async () => {
+  const model = open(['About cats', 'About dogs']);
+  await send('Tell me of cats');
+  await expect.element(reply()).toHaveTextContent('About cats');
+  await button('Edit').click();
+  await page.getByRole('textbox', { name: 'Edit message' }).fill('Tell me of dogs');
+  await button('Save').click();
+  await expect.element(reply()).toHaveTextContent('About dogs');
+  expect(model.requests[1]!.messages).toEqual([{ role: 'user', content: 'Tell me of dogs' }]);
+  await button('Earlier version').first().click();
+  await expect.element(reply()).toHaveTextContent('About cats');
+});
+
+test('what a model writes never becomes HTML, and only http links are links', async () => {
+  open([
+    '<img src=x onerror="document.title=1"> [a](javascript:alert(1)) [b](https://example.org)',
+  ]);
+  await send('Attack');
+  await expect.element(reply()).toHaveTextContent('<img src=x');
+  expect(reply().element().querySelector('img')).toBeNull();
+  const links = [...reply().element().querySelectorAll('a')].map((a) => a.href);
+  expect(links).toEqual(['https://example.org/']);
+});
+
+test('a vote is kept with its reasons, changed, and removed', async () => {
+  open(['Good or bad?']);
+  await send('Judge me');
+  await button('Good reply').click();
+  await expect.element(button('Good reply')).toHaveAttribute('aria-pressed', 'true');
+  await button('Clear').click();
+  await button('Save').click();
+  await expect
+    .poll(() => db.feedback.toArray())
+    .toMatchObject([{ thumb: { value: 1, reasons: ['clear'] } }]);
+  await button('Bad reply').click();
+  await expect.poll(() => db.feedback.toArray()).toMatchObject([{ thumb: { value: -1 } }]);
+  await button('Remove vote').click();
+  await expect.poll(() => db.outbox.count()).toBe(0);
+});
+
+test('alternates are ranked by keys alone, with ties and undo', async () => {
+  open(['Only', 'Alpha', 'Beta', 'Gamma', 'Delta']);
+  await send('Which?');
+  await button('More replies').click();
+  const list = page.getByRole('list', { name: 'Rank replies' });
+  const order = () =>
+    [...list.element().querySelectorAll('article')].map((a) => a.textContent!.trim());
+  await expect.poll(order).toEqual(['Alpha', 'Beta', 'Gamma', 'Delta']);
+  await expect.element(button('Submit ranking')).toBeEnabled();
+  list.element().querySelector<HTMLElement>('[data-reply]:last-child')!.focus();
+  await userEvent.keyboard('{Shift>}{ArrowUp}{ArrowUp}{/Shift}');
+  expect(order()).toEqual(['Alpha', 'Delta', 'Beta', 'Gamma']);
+  await userEvent.keyboard('=');
+  await userEvent.keyboard('{ArrowDown}1');
+  expect(order()).toEqual(['Beta', 'Alpha', 'Delta', 'Gamma']);
+  await userEvent.keyboard('{Control>}z{/Control}');
+  expect(order()).toEqual(['Alpha', 'Delta', 'Beta', 'Gamma']);
+  await button('Submit ranking').click();
+  await expect
+    .poll(async () => (await db.feedback.toArray())[0]?.ranking?.ranks)
+    .toEqual([1, 3, 4, 1]);
+  await expect.element(reply()).toHaveTextContent('Alpha');
+});
+
+test('alternates are ranked by buttons', async () => {
+  open(['Only', 'Alpha', 'Beta', 'Gamma', 'Delta']);
+  await send('Which?');
+  await button('More replies').click();
+  const items = page.getByRole('list', { name: 'Rank replies' }).getByRole('listitem');
+  await expect.element(items.nth(2)).toHaveTextContent('Gamma');
+  await items.nth(2).getByRole('button', { name: 'Move up' }).click();
+  await expect.element(items.nth(1)).toHaveTextContent('Gamma');
+});
+
+test('feedback waits for consent, then is free to go', async () => {
+  open(['Answer']);
+  await send('Share?');
+  await button('Good reply').click();
+  await expect.poll(() => db.outbox.toArray()).toMatchObject([{ state: 'held' }]);
+  await page.getByRole('checkbox', { name: 'Share my feedback' }).click();
+  await expect.poll(() => db.outbox.toArray()).toMatchObject([{ state: 'pending' }]);
+});
+
+test('a conversation is renamed, deleted and brought back', async () => {
+  open(['Answer']);
+  await send('Remember this');
+  await expect.element(reply()).toHaveTextContent('Answer');
+  await page.getByRole('button', { name: 'Rename: Remember this' }).click();
+  await page.getByRole('textbox', { name: 'Name of this chat' }).fill('Memory');
+  await userEvent.keyboard('{Enter}');
+  await expect.element(page.getByRole('heading', { name: 'Memory' })).toBeVisible();
+  await page.getByRole('button', { name: 'Delete: Memory' }).click();
+  await expect.element(page.getByRole('heading', { name: 'What is on your mind?' })).toBeVisible();
+  await button('Undo').click();
+  await expect.element(reply()).toHaveTextContent('Answer');
+});
+
+test('the page speaks Chinese when asked, and says so to assistive technology', async () => {
+  open(['Answer']);
+  app.language.choose('zh');
+  await expect.element(page.getByRole('button', { name: '新对话' })).toBeVisible();
+  expect(document.documentElement.lang).toBe('zh-Hans');
+});
+
+test('nothing overflows at 360 pixels', async () => {
+  await page.viewport(360, 740);
+  open(['A reply with a_very_long_word_'.concat('x'.repeat(200))]);
+  await send('Narrow');
+  await expect.element(reply()).toHaveAttribute('aria-busy', 'false');
+  expect(document.documentElement.scrollWidth).toBeLessThanOrEqual(360);
+});
