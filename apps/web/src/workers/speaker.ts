@@ -1,5 +1,5 @@
 // The open model: how its files become an engine, and how it speaks.
-import { RapportError } from '@rapport/core';
+import { buildTokenizer, RapportError } from '@rapport/core';
 import type {
   AdapterFiles,
   BackendChoice,
@@ -10,12 +10,21 @@ import type {
   SpokenReply,
   SpokenToken,
 } from './inference.ts';
+import { openCheckpoint } from './open-checkpoint.ts';
 
 export class Speaker {
-  async open(_m: ModelManifest, _f: Map<string, File>, _b: BackendChoice): Promise<OpenedModel> {
+  async open(
+    manifest: ModelManifest,
+    files: Map<string, File>,
+    _b: BackendChoice,
+  ): Promise<OpenedModel> {
+    const checkpoint = await openCheckpoint(manifest, files);
+    const tokenizer = await buildTokenizer(checkpoint.tokenizer);
+    console.log(
+      tokenizer.encodeChat([{ role: 'user', content: 'Hi' }], { addGenerationPrompt: true }).join(),
+    );
     throw new RapportError('model/not-yet', 'The engine has not landed.', 'Wait for it.');
   }
-
   async *speak(_r: SpeakRequest, _s: AbortSignal): AsyncGenerator<SpokenToken, SpokenReply[]> {
     throw new RapportError('model/not-yet', 'The engine has not landed.', 'Wait for it.');
   }
