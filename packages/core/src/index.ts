@@ -41,6 +41,10 @@ export { blobSource, bytesSource } from './weights/byte-source.ts';
 export type { ByteSource } from './weights/byte-source.ts';
 export type { Checkpoint, RawTensor, TensorInfo } from './weights/checkpoint.ts';
 export { openGguf } from './weights/gguf-checkpoint.ts';
+export { openSafetensors } from './weights/safetensors-checkpoint.ts';
+export type { HuggingFaceFiles } from './weights/safetensors-checkpoint.ts';
+export { readSafetensors, writeSafetensors } from './weights/safetensors.ts';
+export type { NamedTensor } from './weights/safetensors.ts';
 export { tensorShapes } from './weights/model-config.ts';
 export type { Architecture, ModelConfig } from './weights/model-config.ts';
 

@@ -1,5 +1,6 @@
 // What a loaded model is, whatever file it came from: its shape, its tensors by Hugging Face name,
 // and what its tokenizer is built from. Knows no file format.
+import { RapportError } from '../error.ts';
 import type { TokenizerSpec } from '../tokenizer/spec.ts';
 import type { ModelConfig } from './model-config.ts';
 
@@ -38,4 +39,13 @@ export interface Checkpoint {
   read(name: string): Promise<Float32Array>;
   /** Raw blocks of a tensor for kernels that compute on them; undefined for plain floats. */
   readRaw?(name: string): Promise<RawTensor | undefined>;
+}
+
+/** The error for a name that is not in `tensors`. */
+export function noTensor(name: string): RapportError {
+  return new RapportError(
+    'weights/no-tensor',
+    `The checkpoint has no tensor ${name}.`,
+    'Ask for one of the names in `tensors`.',
+  );
 }

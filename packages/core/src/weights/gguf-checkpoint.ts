@@ -1,9 +1,8 @@
 // A GGUF file as a Checkpoint: its keys become a ModelConfig, its names and row order Hugging
 // Face's. Names as in llama.cpp's gguf-py/gguf/constants.py and tensor_mapping.py.
-import { RapportError } from '../error.ts';
 import { tokenizerFromGguf } from '../tokenizer/from-gguf.ts';
 import { readExactly, type ByteSource } from './byte-source.ts';
-import type { Checkpoint, RawTensor, TensorInfo } from './checkpoint.ts';
+import { noTensor, type Checkpoint, type RawTensor, type TensorInfo } from './checkpoint.ts';
 import { dequantise, FORMATS } from './formats.ts';
 import { GgufMetadata } from './gguf-metadata.ts';
 import { readGguf, type Gguf, type GgufTensor } from './gguf.ts';
@@ -61,14 +60,6 @@ export async function openGguf(
       return FORMATS[placed.get(name)!.format].quantised ? raw : undefined;
     },
   };
-}
-
-function noTensor(name: string): RapportError {
-  return new RapportError(
-    'weights/no-tensor',
-    `The checkpoint has no tensor ${name}.`,
-    'Ask for one of the names in `tensors`.',
-  );
 }
 
 // --- configuration ----------------------------------------------------------------------------

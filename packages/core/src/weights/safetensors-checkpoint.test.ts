@@ -1,0 +1,140 @@
+import { describe, expect, test } from 'vitest';
+import { tinyCheckpoint, tinyExpected, tinyNames } from '../../../../tests/support/tiny.ts';
+import { bytesSource } from './byte-source.ts';
+import { openSafetensors } from './safetensors-checkpoint.ts';
+import { tensorShapes } from './model-config.ts';
+import { writeSafetensors, type NamedTensor } from './safetensors.ts';
+
+const tiny = {
+  model_type: 'llama',
+  num_hidden_layers: 1,
+  hidden_size: 8,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  intermediate_size: 12,
+  vocab_size: 10,
+  max_position_embeddings: 16,
+  tie_word_embeddings: true,
+};
+
+function tensorsOf(names: Iterable<[string, readonly number[]]>): Map<string, NamedTensor> {
+  const tensors = new Map<string, NamedTensor>();
+  for (const [name, shape] of names) {
+    const data = new Float32Array(shape.reduce((n, d) => n * d, 1)).fill(tensors.size);
+    tensors.set(name, { shape, data });
+  }
+  return tensors;
+}
+
+const shapesOfTiny = () =>
+  tensorShapes({
+    architecture: 'llama',
+    layers: 1,
+    hidden: 8,
+    heads: 2,
+    kvHeads: 1,
+    headDim: 4,
+    ffn: 12,
+    vocab: 10,
+    context: 16,
+    ropeTheta: 1e4,
+    normEpsilon: 1e-6,
+    tiedHead: true,
+    biases: { qkv: false, out: false, ffn: false },
+    qkNorm: false,
+  });
+
+const open = (tensors: Map<string, NamedTensor>, config: object = tiny) =>
+  openSafetensors({
+    config,
+    tokenizerJson: null,
+    tokenizerConfig: null,
+    shards: [bytesSource(writeSafetensors(tensors))],
+  });
+
+describe('tiny checkpoints saved by transformers', () => {
+  test.each(tinyNames)('%s has exactly the tensors of its configuration', async (name) => {
+    const checkpoint = await tinyCheckpoint(name);
+    for (const [tensor, info] of checkpoint.tensors) {
+      const values = await checkpoint.read(tensor);
+      expect(values.length).toBe(info.shape.reduce((n, d) => n * d, 1));
+      expect(values.every(Number.isFinite)).toBe(true);
+    }
+    expect(checkpoint.config.tiedHead).toBe(name === 'gpt2' || name.endsWith('-tied'));
+  });
+
+  test.each(tinyNames)('the embedding rows of %s are where PyTorch finds them', async (name) => {
+    const checkpoint = await tinyCheckpoint(name);
+    const expected = await tinyExpected(name);
+    const gpt2 = name === 'gpt2';
+    const rows = await checkpoint.read(
+      gpt2 ? 'transformer.wte.weight' : 'model.embed_tokens.weight',
+    );
+    const positions = gpt2 ? await checkpoint.read('transformer.wpe.weight') : undefined;
+    expected.tokens[0]!.forEach((token, t) => {
+      expected.hidden_states[0]![0]![t]!.forEach((want, i) => {
+        expect(rows[token * 32 + i]! + (positions?.[t * 32 + i] ?? 0)).toBeCloseTo(want, 6);
+      });
+    });
+  });
+
+  test('their configurations are read from both generations of config.json', async () => {
+    const { config } = await tinyCheckpoint('llama-tied');
+    expect(config).toMatchObject({ ropeTheta: 100_000, headDim: 8, kvHeads: 2, layers: 2 });
+    const older = await open(tensorsOf(shapesOfTiny()), { ...tiny, rope_theta: 5e5 });
+    expect(older.config).toMatchObject({ ropeTheta: 500_000, headDim: 4, normEpsilon: 1e-6 });
+  });
+
+  test("GPT-2's Conv1D weights are turned to [out, in]", async () => {
+    const checkpoint = await tinyCheckpoint('gpt2');
+    expect(checkpoint.tensors.get('transformer.h.0.attn.c_attn.weight')!.shape).toEqual([96, 32]);
+    expect(checkpoint.tensors.get('transformer.h.0.mlp.c_proj.weight')!.shape).toEqual([32, 128]);
+  });
+});
+
+describe('a checkpoint that does not fit its configuration is refused', () => {
+  test('a tensor is missing', async () => {
+    const tensors = tensorsOf(shapesOfTiny());
+    tensors.delete('model.norm.weight');
+    await expect(open(tensors)).rejects.toMatchObject({ code: 'weights/missing-tensor' });
+  });
+
+  test('a tensor is not known', async () => {
+    const tensors = tensorsOf([...shapesOfTiny(), ['model.layers.0.mlp.router.weight', [2, 2]]]);
+    await expect(open(tensors)).rejects.toMatchObject({ code: 'weights/unknown-tensor' });
+  });
+
+  test('a tensor has another shape', async () => {
+    const tensors = tensorsOf([...shapesOfTiny(), ['model.norm.weight', [9]]]);
+    await expect(open(tensors)).rejects.toMatchObject({ code: 'weights/inconsistent' });
+  });
+
+  test('a tensor stands in two shards', async () => {
+    const shard = bytesSource(writeSafetensors(tensorsOf(shapesOfTiny())));
+    const files = { config: tiny, tokenizerJson: null, tokenizerConfig: null };
+    await expect(openSafetensors({ ...files, shards: [shard, shard] })).rejects.toMatchObject({
+      code: 'weights/duplicate',
+    });
+  });
+
+  test.each([
+    ['another architecture', { model_type: 'mamba' }, 'weights/unsupported'],
+    ['another activation', { hidden_act: 'gelu' }, 'weights/unsupported'],
+    ['scaled rotation', { rope_scaling: { rope_type: 'llama3' } }, 'weights/unsupported'],
+    ['a text for a number', { hidden_size: '8' }, 'weights/config'],
+    ['no layers', { num_hidden_layers: 0 }, 'weights/inconsistent'],
+    ['a billion layers', { num_hidden_layers: 1e9 }, 'weights/inconsistent'],
+    ['heads that do not divide', { num_key_value_heads: 3 }, 'weights/inconsistent'],
+    ['a fractional width', { hidden_size: 8.5 }, 'weights/inconsistent'],
+  ])('%s', async (_, change, code) => {
+    await expect(open(tensorsOf(shapesOfTiny()), { ...tiny, ...change })).rejects.toMatchObject({
+      code,
+    });
+  });
+
+  test('config.json is not an object', async () => {
+    await expect(open(tensorsOf(shapesOfTiny()), null as never)).rejects.toMatchObject({
+      code: 'weights/config',
+    });
+  });
+});
