@@ -13,6 +13,9 @@ import { ensureBrowser } from './support/browser.mjs';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const bin = (/** @type {string} */ path) => join(root, 'node_modules', path);
 
+/** @type {NodeJS.ProcessEnv} */
+const colours = process.stdout.isTTY ? { FORCE_COLOR: '1' } : { NO_COLOR: '1', FORCE_COLOR: '0' };
+
 /** @typedef {{passed: number, failed: number, output: string}} Outcome */
 /** @typedef {{name: string, what: string, run: () => Promise<Outcome>}} Step */
 
@@ -105,7 +108,7 @@ async function check(script, ...args) {
  * @param {boolean} [echo]
  */
 const node = (script, args, echo = false) =>
-  runTool(process.execPath, [bin(script), ...args], { cwd: root, echo });
+  runTool(process.execPath, [bin(script), ...args], { cwd: root, echo, env: colours });
 
 /**
  * A type checker that looks at nothing is content with everything. So each runs with a type error
