@@ -144,7 +144,7 @@ export default tseslint.config(
             noInside,
             {
               ...border(
-                ['@rapport/server', '@rapport/server/**', '**/apps/server/**'],
+                ['@rapport/server', '@rapport/server/**', '**/server/**'],
                 'The web takes only types from the server.',
               ),
               allowTypeImports: true,
