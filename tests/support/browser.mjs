@@ -64,5 +64,8 @@ async function byPlaywright(root, note) {
   const cli = join(root, 'node_modules', 'playwright', 'cli.js');
   const args = [cli, 'install', 'chromium'];
   const { code, output } = await runTool(process.execPath, args, { cwd: root });
-  return code === 0 ? undefined : `Playwright: ${tail(output, 3)}`;
+  if (code === 0) return undefined;
+  // The reason stands above a long stack.
+  const reason = output.split('\n').find((line) => /error/i.test(line));
+  return `Playwright: ${reason ?? tail(output, 3)}`;
 }
