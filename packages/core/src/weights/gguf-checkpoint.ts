@@ -9,6 +9,7 @@ import { readGguf, type Gguf, type GgufTensor } from './gguf.ts';
 import {
   checkConfig,
   checkTensors,
+  inconsistent,
   unknownTensor,
   unsupported,
   type Architecture,
@@ -32,6 +33,7 @@ export async function openGguf(
   const config = checkConfig(configOf(metadata, file));
   const placed = byHuggingFaceName(file, config);
   checkTensors(config, placed);
+  checkVocabulary(metadata, config);
 
   const load = async (name: string): Promise<RawTensor> => {
     const tensor = placed.get(name);
@@ -60,6 +62,12 @@ export async function openGguf(
       return FORMATS[placed.get(name)!.format].quantised ? raw : undefined;
     },
   };
+}
+
+/** A token without a row in the embedding could never be looked up. */
+function checkVocabulary(metadata: GgufMetadata, { vocab }: ModelConfig): void {
+  const tokens = metadata.texts('tokenizer.ggml.tokens').length;
+  if (tokens > vocab) throw inconsistent(`the vocabulary has ${tokens} tokens`, `at most ${vocab}`);
 }
 
 // --- configuration ----------------------------------------------------------------------------

@@ -69,7 +69,8 @@ export function checkConfig(config: ModelConfig): ModelConfig {
   return config;
 }
 
-function inconsistent(found: string, expected: string): RapportError {
+/** The error for a model whose parts contradict each other. */
+export function inconsistent(found: string, expected: string): RapportError {
   return new RapportError(
     'weights/inconsistent',
     `The model's description does not hold together: ${found}, expected ${expected}.`,
