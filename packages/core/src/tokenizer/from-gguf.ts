@@ -28,7 +28,8 @@ export function tokenizerFromGguf(metadata: GgufMetadata): TokenizerSpec {
       ignore_merges: pre === 'llama-bpe',
     },
     added_tokens: addedTokens(metadata, tokens),
-    normalizer: null,
+    // Qwen composes characters before it splits; its GGUF files do not say so.
+    normalizer: pre === 'qwen2' ? { type: 'NFC' } : null,
     pre_tokenizer: preTokenizer(pre),
     post_processor: null,
     decoder: { type: 'ByteLevel' },
