@@ -1,2 +1,4 @@
 // The door of @rapport/rlhf: how a model learns from people.
-export {};
+
+// Autodiff: gradients as graph nodes.
+export { gradients } from './autodiff/gradients.ts';

@@ -55,6 +55,9 @@ export const reduceMean = (x: Value, axes: readonly number[], keepdims = false):
   one('ReduceMean', [x], { axes, keepdims: Number(keepdims) });
 export const reduceMax = (x: Value, axes: readonly number[], keepdims = false): Value =>
   one('ReduceMax', [x], { axes, keepdims: Number(keepdims) });
+/** log Σ eˣ, stable. */
+export const reduceLogSumExp = (x: Value, axes: readonly number[], keepdims = false): Value =>
+  one('ReduceLogSumExp', [x], { axes, keepdims: Number(keepdims) });
 
 // movement
 export const reshape = (x: Value, shape: readonly Dim[]): Value => one('Reshape', [x], { shape });
@@ -86,6 +89,9 @@ export const expandLike = (x: Value, like: Value): Value =>
 
 // matmul
 export const matmul = (a: Value, b: Value): Value => one('MatMul', [a, b]);
+/** A·Bᵀ: B [.., N, K] is read as it lies. */
+export const matmulTransposed = (a: Value, b: Value): Value =>
+  one('FusedMatMul', [a, b], { transB: 1 });
 /** A·B of two matrices, either transposed first: one kernel, no copy. */
 export const gemm = (a: Value, b: Value, { transA = false, transB = false } = {}): Value =>
   one('Gemm', [a, b], { transA: Number(transA), transB: Number(transB) });

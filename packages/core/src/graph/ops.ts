@@ -101,6 +101,7 @@ export const OPS = {
   ReduceSum: reduction,
   ReduceMean: reduction,
   ReduceMax: reduction,
+  ReduceLogSumExp: reduction,
   // movement
   /** `shape`: at most one dimension that is neither a number nor the name at the same place of the input. */
   Reshape: op((x, a) => like(at(x, 0), dims(a, 'shape')), { asInputs: ['shape'] }),
@@ -162,6 +163,17 @@ export const OPS = {
       int(a, key, 0) === 1 ? [shape[1]!, shape[0]!] : shape;
     return like(at(x, 0), matmulShape(flip(at(x, 0), 'transA'), flip(at(x, 1), 'transB')));
   }),
+  /** A·Bᵀ with leading axes (`transB` is always 1 here): reads B as it lies, no transposed copy. */
+  FusedMatMul: op(
+    (x) => {
+      const [a, b] = [at(x, 0), at(x, 1)];
+      return like(
+        a,
+        matmulShape(a.shape, [...b.shape.slice(0, -2), b.shape.at(-1)!, b.shape.at(-2)!]),
+      );
+    },
+    { domain: 'com.microsoft' },
+  ),
   // indexing
   Gather: op((x, a) => {
     const { shape } = at(x, 0);
