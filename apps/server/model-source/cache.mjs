@@ -2,7 +2,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readFile, rename, rm, stat, statfs, utimes } from 'node:fs/promises';
-import { homedir } from 'node:os';
+import { homedir, hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { failure } from './failure.mjs';
@@ -73,8 +73,8 @@ const beatMs = 2_000;
 const staleMs = 15_000;
 
 /**
- * Runs `work` while no other process runs under the same name. The holder touches the lock file
- * every two seconds; a lock not touched for fifteen belongs to a process that died.
+ * Runs `work` while no other process runs under the same name. A lock is abandoned when its holder
+ * is a dead process of this machine, or did not touch the file for fifteen seconds.
  *
  * @template T
  * @param {string} path of the lock file
@@ -85,14 +85,10 @@ const staleMs = 15_000;
  */
 export async function withLock(path, work, onWait, signal) {
   await mkdir(dirname(path), { recursive: true });
-  const mine = randomUUID();
+  const mine = `${process.pid} ${hostname()} ${randomUUID()}`;
   for (let waited = false; !(await take(path, mine)); waited = true) {
     if (!waited) onWait?.();
-    const age = await stat(path).then(
-      (found) => Date.now() - found.mtimeMs,
-      () => 0,
-    );
-    if (age > staleMs) await rm(path, { force: true });
+    if (await isAbandoned(path)) await rm(path, { force: true });
     else await sleep(300, undefined, { signal });
   }
   const beat = setInterval(() => {
@@ -121,5 +117,26 @@ async function take(path, mine) {
   } catch (error) {
     if (/** @type {NodeJS.ErrnoException} */ (error).code === 'EEXIST') return false;
     throw error;
+  }
+}
+
+/** @param {string} path */
+async function isAbandoned(path) {
+  try {
+    if (Date.now() - (await stat(path)).mtimeMs > staleMs) return true;
+    const [pid, host] = (await readFile(path, 'utf8')).split(' ');
+    return host === hostname() && !isAlive(Number(pid));
+  } catch {
+    return false; // Released in the meantime.
+  }
+}
+
+/** @param {number} pid */
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return /** @type {NodeJS.ErrnoException} */ (error).code !== 'ESRCH';
   }
 }
