@@ -8,7 +8,7 @@ import { Chat } from './chat/chat.svelte.ts';
 import { Conversations } from './chat/conversations.svelte.ts';
 import { openDatabase, type Database } from './db/database.ts';
 import { Model } from './model/model.svelte.ts';
-import { Releases } from './model/releases.svelte.ts';
+import { Releases, type ReleaseFeed } from './model/releases.svelte.ts';
 import { Feedback } from './sync/feedback.svelte.ts';
 import { Language } from './ui/language.svelte.ts';
 import { Theme } from './ui/theme.svelte.ts';
@@ -57,6 +57,9 @@ class ScriptedModel {
   #next = () => this.script[this.said++ % this.script.length]!;
 }
 
+const silent = () => Promise.reject(new Error('no server here'));
+const noReleases: ReleaseFeed = { channel: silent, release: silent, bucket: silent };
+
 let db: Database;
 let app: Parts;
 let component: Record<string, unknown>;
@@ -71,7 +74,7 @@ function open(script: string[]): ScriptedModel {
     language: new Language(),
     theme: new Theme(),
     toasts: new Toasts(),
-    releases: new Releases(db, model),
+    releases: new Releases(db, model, noReleases),
     conversations: new Conversations(db),
     chat: new Chat(db, model),
     feedback: new Feedback(db),

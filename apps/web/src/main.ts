@@ -5,7 +5,9 @@ import { Chat } from './chat/chat.svelte.ts';
 import { Conversations } from './chat/conversations.svelte.ts';
 import { openDatabase } from './db/database.ts';
 import { Model } from './model/model.svelte.ts';
-import { Releases } from './model/releases.svelte.ts';
+import { ServerFeed } from './model/release-feed.ts';
+import { Releases, type ReleaseFacts } from './model/releases.svelte.ts';
+import { shortId } from './model/short-id.ts';
 import { Feedback } from './sync/feedback.svelte.ts';
 import { Language } from './ui/language.svelte.ts';
 import { Theme } from './ui/theme.svelte.ts';
@@ -18,20 +20,22 @@ import './ui/base.css';
 allowOwnScripts();
 const db = openDatabase();
 const model = new Model(db, startInference());
+const language = new Language();
+const toasts = new Toasts();
 const app = {
   db,
   model,
-  language: new Language(),
+  language,
   theme: new Theme(),
-  toasts: new Toasts(),
-  releases: new Releases(db, model),
+  toasts,
+  releases: new Releases(db, model, new ServerFeed(), announce),
   conversations: new Conversations(db),
   chat: new Chat(db, model),
   feedback: new Feedback(db),
 };
 
 mount(App, { target: document.getElementById('app')!, props: { app } });
-void app.model.start();
+void app.model.start().then(() => app.releases.start());
 app.feedback.start();
 void openNamedConversation();
 addEventListener('hashchange', () => void openNamedConversation());
@@ -41,4 +45,12 @@ if (import.meta.env.PROD) void navigator.serviceWorker?.register('/service-worke
 async function openNamedConversation(): Promise<void> {
   const id = /^#\/c\/([\w-]+)$/.exec(location.hash)?.[1];
   if (!id || !(await app.chat.open(id))) await app.chat.startNew();
+}
+
+/** Says that another release answers now, and what it learned from. */
+function announce(what: 'new' | 'halted', release: ReleaseFacts | null): void {
+  const { t } = language;
+  if (what === 'halted' || !release) return toasts.show({ text: t.releaseHalted });
+  const id = shortId(release.id);
+  toasts.show({ text: `${t.newRelease(id)} ${t.learnedFrom(id, release.votes, release.mine)}` });
 }

@@ -160,31 +160,22 @@ export class Chat {
     const { settings, id } = this.conversation;
     this.#speaking = controller;
     try {
-      await navigator.locks.request(SPEAKING_LOCK, async () => {
-        const release = await this.#model.whenReady(controller.signal);
-        const rows = await this.#db.messages.where({ conversationId: id }).toArray();
-        const path = pathTo(new Map(rows.map((row) => [row.id, row])), promptId);
-        const voices = replies.map((message, i) => ({
-          message,
-          sampling: { ...settings.sampling, seed: seedFor(settings, i) },
-        }));
-        const started = this.#model.beginReply();
-        const said = await speak(
-          this.#db,
-          this.#model.inference,
-          {
-            turns: turnsOf(settings, path),
-            voices,
-            release,
-            onText: (messageId, text) => {
-              this.#drafts.set(messageId, text);
-              started.token();
-            },
-          },
-          controller.signal,
-        );
-        started.end(said);
-      });
+      await navigator.locks.request(SPEAKING_LOCK, { signal: controller.signal }, () =>
+        this.#model.speakWith(controller.signal, async (release, onToken) => {
+          const rows = await this.#db.messages.where({ conversationId: id }).toArray();
+          const path = pathTo(new Map(rows.map((row) => [row.id, row])), promptId);
+          const voices = replies.map((message, i) => ({
+            message,
+            sampling: { ...settings.sampling, seed: seedFor(settings, i) },
+          }));
+          const onText = (messageId: string, text: string) => {
+            this.#drafts.set(messageId, text);
+            onToken();
+          };
+          const speech = { turns: turnsOf(settings, path), voices, release, onText };
+          return speak(this.#db, this.#model.inference, speech, controller.signal);
+        }),
+      );
     } catch (error) {
       await this.#giveUp(replies, error, controller.signal.aborted);
     } finally {

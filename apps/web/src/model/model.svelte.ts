@@ -12,7 +12,7 @@ import type {
   SpokenReply,
 } from '../workers/inference.ts';
 import { fetchManifest } from './manifest.ts';
-import { Pace } from './pace.ts';
+import { Pace, TokenMeter } from './pace.ts';
 
 export type Phase = 'looking' | 'paused' | 'fetching' | 'opening' | 'ready' | 'failed';
 
@@ -33,6 +33,8 @@ export class Model {
   opened = $state.raw<OpenedModel | null>(null);
   error = $state.raw<{ message: string; remedy: string } | null>(null);
   tokensPerSecond = $state(0);
+  /** True while a reply is being spoken: no release is swapped then. */
+  speaking = false;
   backend = $state<BackendChoice>('auto');
   speaker = $state.raw<Speaker>({ id: 'base', adapter: null });
   readonly secondsLeft = $derived.by(() => {
@@ -66,7 +68,6 @@ export class Model {
         await this.#fetch(manifest, controller.signal);
       }
       await this.#open(manifest);
-      await finish(this.inference.keepOnly(manifest.files.map(({ digest }) => digest)));
     } catch (error) {
       this.#fail(error, controller.signal.aborted);
     } finally {
@@ -85,8 +86,28 @@ export class Model {
     await remember(this.#db, BACKEND_KEY, backend);
   }
 
-  /** Resolves with the release that speaks next, or rejects with why none can. */
-  async whenReady(signal: AbortSignal): Promise<Speaker> {
+  /**
+   * Runs `act` with the release that speaks next, once the model is ready; no release is swapped
+   * meanwhile. Call `onToken` for each token. Rejects with why no reply can be made.
+   */
+  async speakWith(
+    signal: AbortSignal,
+    act: (speaker: Speaker, onToken: () => void) => Promise<SpokenReply[]>,
+  ): Promise<void> {
+    await this.#untilReady(signal);
+    this.speaking = true;
+    try {
+      await this.beforeReply?.();
+      const meter = new TokenMeter();
+      const onToken = () => (this.tokensPerSecond = meter.see(performance.now()));
+      const said = await act(this.speaker, onToken);
+      if (said.length === 1) this.tokensPerSecond = said[0]!.timing.tokensPerSecond;
+    } finally {
+      this.speaking = false;
+    }
+  }
+
+  async #untilReady(signal: AbortSignal): Promise<void> {
     while (this.phase !== 'ready') {
       signal.throwIfAborted();
       if (this.phase === 'failed' || this.phase === 'paused') throw this.#absent();
@@ -95,25 +116,6 @@ export class Model {
         signal.addEventListener('abort', () => wake(), { once: true });
       });
     }
-    await this.beforeReply?.();
-    return this.speaker;
-  }
-
-  /** Measures one reply: call `token` for each token and `end` with what was said. */
-  beginReply(): { token(): void; end(said: SpokenReply[]): void } {
-    let first = 0;
-    let tokens = 0;
-    return {
-      token: () => {
-        const now = performance.now();
-        if (tokens++ === 0) first = now;
-        else this.tokensPerSecond = ((tokens - 1) * 1000) / Math.max(1, now - first);
-      },
-      end: (said) => {
-        const measured = said.reduce((sum, { timing }) => sum + timing.tokensPerSecond, 0);
-        if (measured > 0 && said.length === 1) this.tokensPerSecond = measured;
-      },
-    };
   }
 
   /** A kept model opens at once, with or without a network; otherwise the server is asked. */

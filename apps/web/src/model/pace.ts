@@ -1,4 +1,4 @@
-// The speed of a transfer over its last few seconds: quick to follow, too calm to flicker.
+// Speeds for people: of a transfer over its last few seconds, of a reply since its first token.
 
 const WINDOW_MS = 4000;
 
@@ -12,5 +12,17 @@ export class Pace {
     const first = this.#seen[0]!;
     const seconds = (now - first.at) / 1000;
     return seconds > 0.1 ? (amount - first.amount) / seconds : 0;
+  }
+}
+
+/** Tokens per second of one reply, or of several made together. */
+export class TokenMeter {
+  #firstAt = 0;
+  #tokens = 0;
+
+  /** Records a token at `now` (ms). */
+  see(now: number): number {
+    if (this.#tokens++ === 0) this.#firstAt = now;
+    return this.#tokens < 2 ? 0 : ((this.#tokens - 1) * 1000) / Math.max(1, now - this.#firstAt);
   }
 }

@@ -56,11 +56,12 @@ export interface OpenedModel {
   loadMs: number;
 }
 
-/** An adapter as files in the PEFT layout. */
-export interface AdapterFiles {
-  digest: string;
-  config: unknown;
-  weights: Uint8Array;
+/** An adapter of a release: one file by digest, and what its PEFT config says. */
+export interface AdapterRef {
+  file: ModelFile;
+  rank: number;
+  alpha: number;
+  targets: readonly string[];
 }
 
 export interface SpokenToken {
@@ -102,7 +103,10 @@ export interface InferenceService {
   fetchModel: Method<ModelManifest, FetchProgress, void>;
   openModel: Method<{ manifest: ModelManifest; backend: BackendChoice }, never, OpenedModel>;
   speak: Method<SpeakRequest, SpokenToken, SpokenReply[]>;
-  useAdapter: Method<AdapterFiles | null, never, void>;
+  /** Brings the file of an adapter here, verified. */
+  fetchAdapter: Method<AdapterRef, FetchProgress, void>;
+  /** Speaks with a kept adapter from the next reply on; null is the bare base. */
+  useAdapter: Method<AdapterRef | null, never, void>;
   /** The largest difference of log-probabilities met; above the tolerance it throws. */
   checkGolden: Method<Golden, never, number>;
   /** Frees every kept file that is not in the list. */

@@ -2,7 +2,7 @@
 import { download } from '../model/download.ts';
 import { WeightStore } from '../model/weight-store.ts';
 import { serve, type Method } from './channel.ts';
-import type { InferenceService } from './inference.ts';
+import type { FetchProgress, InferenceService, ModelFile } from './inference.ts';
 import { Speaker } from './speaker.ts';
 import { allowOwnScripts } from './trusted-scripts.ts';
 
@@ -16,24 +16,8 @@ const service: InferenceService = {
     return kept.every((file, i) => file?.size === files[i]!.sizeBytes);
   },
 
-  async *fetchModel({ files }, signal) {
-    const totalBytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    let doneBytes = 0;
-    let freshBytes = 0;
-    for (const file of files) {
-      let fresh = 0;
-      if (!(await (await store).find(file.digest))) {
-        const part = await (await store).part(file.digest);
-        for await (const step of download(file, `/v1/blobs/${file.digest}`, part, around, signal)) {
-          const receivedBytes = doneBytes + step.receivedBytes;
-          fresh = step.freshBytes;
-          yield { ...step, receivedBytes, totalBytes, freshBytes: freshBytes + fresh };
-        }
-      }
-      doneBytes += file.sizeBytes;
-      freshBytes += fresh;
-    }
-  },
+  fetchModel: ({ files }, signal) => fetchFiles(files, signal),
+  fetchAdapter: ({ file }, signal) => fetchFiles([file], signal),
 
   async *openModel({ manifest, backend }) {
     const files = await Promise.all(
@@ -46,8 +30,9 @@ const service: InferenceService = {
 
   speak: (request, signal) => speaker.speak(request, signal),
 
-  async *useAdapter(files) {
-    speaker.useAdapter(files);
+  async *useAdapter(adapter) {
+    const file = adapter && (await (await store).find(adapter.file.digest));
+    await speaker.useAdapter(adapter && file ? { ...adapter, blob: file } : null);
   },
 
   async *checkGolden(golden) {
@@ -58,6 +43,29 @@ const service: InferenceService = {
     await (await store).keepOnly(digests);
   },
 };
+
+/** Brings files here one after the other, as one progress over all of their bytes. */
+async function* fetchFiles(
+  files: readonly ModelFile[],
+  signal: AbortSignal,
+): AsyncGenerator<FetchProgress, void> {
+  const totalBytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  let doneBytes = 0;
+  let doneFreshBytes = 0;
+  for (const file of files) {
+    let fresh = 0;
+    if (!(await (await store).find(file.digest))) {
+      const part = await (await store).part(file.digest);
+      for await (const step of download(file, `/v1/blobs/${file.digest}`, part, around, signal)) {
+        const receivedBytes = doneBytes + step.receivedBytes;
+        fresh = step.freshBytes;
+        yield { ...step, receivedBytes, totalBytes, freshBytes: doneFreshBytes + fresh };
+      }
+    }
+    doneBytes += file.sizeBytes;
+    doneFreshBytes += fresh;
+  }
+}
 
 const around = {
   fetch: (...call: Parameters<typeof fetch>) => fetch(...call),

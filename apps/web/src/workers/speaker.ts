@@ -1,7 +1,7 @@
 // The open model: how its files become an engine, and how it speaks.
 import { buildTokenizer, RapportError } from '@rapport/core';
 import type {
-  AdapterFiles,
+  AdapterRef,
   BackendChoice,
   Golden,
   ModelManifest,
@@ -28,7 +28,7 @@ export class Speaker {
   async *speak(_r: SpeakRequest, _s: AbortSignal): AsyncGenerator<SpokenToken, SpokenReply[]> {
     throw new RapportError('model/not-yet', 'The engine has not landed.', 'Wait for it.');
   }
-  useAdapter(_files: AdapterFiles | null): void {}
+  async useAdapter(_adapter: (AdapterRef & { blob: Blob }) | null): Promise<void> {}
   async checkGolden(_golden: Golden): Promise<number> {
     return 0;
   }

@@ -1,0 +1,139 @@
+// Following the channel in a real browser; the feed and the model's port are scripted.
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { openDatabase, type Database } from '../db/database.ts';
+import type { AdapterRef, Inference } from '../workers/inference.ts';
+import { Model } from './model.svelte.ts';
+import { Releases, type ReleaseFacts } from './releases.svelte.ts';
+
+const adapterOf = (id: string): AdapterRef => ({
+  file: { name: `${id}.safetensors`, digest: `digest-${id}`, sizeBytes: 4 },
+  rank: 8,
+  alpha: 16,
+  targets: [],
+});
+const releaseOf = (id: string): ReleaseFacts => ({
+  id,
+  baseDigest: 'base-digest',
+  adapter: adapterOf(id),
+  golden: { promptTokens: [1], top5: [], tolerance: 0.01 },
+  votes: 212,
+  mine: 3,
+});
+
+/** Stands at the model's port: remembers what was loaded, fails the golden test of `broken`. */
+class Port {
+  loaded: string[] = [];
+  kept: string[] = [];
+  broken = '';
+  async *fetchAdapter(_adapter: AdapterRef) {}
+  async *useAdapter(adapter: AdapterRef | null) {
+    this.loaded.push(adapter?.file.digest ?? 'none');
+  }
+  async *checkGolden() {
+    if (this.loaded.at(-1) === `digest-${this.broken}`) throw new Error('golden test failed');
+    return 0;
+  }
+  async *keepOnly(digests: string[]) {
+    this.kept = digests;
+  }
+}
+
+let db: Database;
+let port: Port;
+let model: Model;
+let channel: { stable: string; blocked: string[]; expires: number };
+let announced: string[];
+
+beforeEach(() => {
+  db = openDatabase(`releases-${Math.random()}`);
+  port = new Port();
+  model = new Model(db, port as unknown as Inference);
+  model.phase = 'ready';
+  model.manifest = { name: 'm', format: 'gguf', digest: 'base-digest', files: [] };
+  channel = { stable: 'r1', blocked: [], expires: Date.now() + 60_000 };
+  announced = [];
+});
+afterEach(() => db.delete());
+
+function follow(): Releases {
+  const feed = {
+    channel: async () => channel,
+    release: async (id: string) => releaseOf(id),
+    bucket: async () => 0.5,
+  };
+  return new Releases(db, model, feed, (what, release) =>
+    announced.push(`${what} ${release?.id ?? ''}`.trim()),
+  );
+}
+
+test('a new release is swapped in, says what it learned from, and only its files are kept', async () => {
+  const releases = follow();
+  await releases.look();
+  expect(model.speaker).toEqual({ id: 'r1', adapter: 'digest-r1' });
+  expect(releases.learned).toEqual({ votes: 212, mine: 3 });
+  expect(port.kept).toEqual(['digest-r1']);
+  expect(announced).toEqual(['new r1']);
+});
+
+test('while a reply is spoken nothing is swapped; the next reply has the new release', async () => {
+  const releases = follow();
+  const signal = new AbortController().signal;
+  const speakers: string[] = [];
+  await model.speakWith(signal, async (speaker) => {
+    await releases.look();
+    speakers.push(speaker.id, model.speaker.id);
+    return [];
+  });
+  await model.speakWith(signal, async (speaker) => {
+    speakers.push(speaker.id);
+    return [];
+  });
+  expect(speakers).toEqual(['base', 'base', 'r1']);
+});
+
+test('after a reload the same release speaks from the first reply, without a network', async () => {
+  await follow().look();
+  model.speaker = { id: 'base', adapter: null };
+  const again = follow();
+  channel = Promise.reject(new Error('offline')) as never;
+  (channel as unknown as Promise<never>).catch(() => undefined);
+  await again.start();
+  await model.speakWith(new AbortController().signal, async (speaker) => {
+    expect(speaker.id).toBe('r1');
+    return [];
+  });
+  expect(announced).toEqual(['new r1']);
+});
+
+test('a release that fails its golden test twice is left, and reported', async () => {
+  port.broken = 'r2';
+  const releases = follow();
+  await releases.look();
+  channel.stable = 'r2';
+  await releases.look();
+  await releases.look();
+  await releases.look();
+  expect(model.speaker.id).toBe('r1');
+  expect(port.loaded.at(-1)).toBe('digest-r1');
+  expect(await db.outbox.toArray()).toMatchObject([
+    { state: 'held', event: { type: 'release_report', release: 'r2' } },
+  ]);
+});
+
+test('a blocked release is unloaded to the bare base', async () => {
+  const releases = follow();
+  await releases.look();
+  channel.blocked = ['r1'];
+  await releases.look();
+  expect(model.speaker).toEqual({ id: 'base', adapter: null });
+  expect(announced).toEqual(['new r1', 'halted']);
+});
+
+test('an expired channel changes nothing but says so', async () => {
+  const releases = follow();
+  await releases.look();
+  channel = { stable: 'r9', blocked: [], expires: Date.now() - 1 };
+  await releases.look();
+  expect(releases.stale).toBe(true);
+  expect(model.speaker.id).toBe('r1');
+});
