@@ -42,3 +42,13 @@ describe.each(golden.vocabularies)('the $pre pre-tokenizer', (vocabulary) => {
     expect(tokenizer.endOfTurn).toBe(2);
   });
 });
+
+test.each([
+  ['llama-bpe', [3]],
+  ['gpt-2', [0, 1, 2]],
+])('a whole word that no merge makes is one token only for Llama 3 (%s)', async (pre, ids) => {
+  const tokens = ['a', 'b', 'c', 'abc'];
+  const word = { pre, tokens, types: [1, 1, 1, 1], merges: [] as string[] };
+  const tokenizer = await buildTokenizer(fromGguf({ ...golden.vocabularies[0]!, ...word }));
+  expect(tokenizer.encode('abc')).toEqual(ids);
+});

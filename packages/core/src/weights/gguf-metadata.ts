@@ -18,10 +18,6 @@ export class GgufMetadata {
     return this.#get(key, 'a number', (v) => typeof v === 'number', fallback);
   }
 
-  flag(key: string, fallback?: boolean): boolean {
-    return this.#get(key, 'true or false', (v) => typeof v === 'boolean', fallback);
-  }
-
   text(key: string, fallback?: string): string {
     return this.#get(key, 'text', (v) => typeof v === 'string', fallback);
   }

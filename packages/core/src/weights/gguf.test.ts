@@ -146,15 +146,18 @@ describe('a damaged GGUF file is a named error', () => {
     await expect(readGguf(short)).rejects.toEqual(code('weights/truncated'));
   });
 
-  test('a length of gigabytes in a large file is never asked for', async () => {
+  test.each([
+    ['a key of 8 GiB', () => good.metadataAt, [0, 0, 0, 0, 2, 0, 0, 0]],
+    ['a list of 8 million texts', () => typeAt('tokenizer.ggml.tokens') + 8, [0, 0, 0x80, 0]],
+  ])('%s in a large file is never asked for', async (_, at, length) => {
     const reads: number[] = [];
-    const { read } = patched(good.metadataAt, 0, 0, 0, 0, 2, 0, 0, 0);
+    const { read } = patched(at(), ...length);
     const large: ByteSource = {
       sizeBytes: 2 ** 40,
-      async read(offset, length) {
-        reads.push(length);
-        const bytes = new Uint8Array(length);
-        bytes.set(await read(offset, length));
+      async read(offset, wanted) {
+        reads.push(wanted);
+        const bytes = new Uint8Array(wanted);
+        bytes.set(await read(offset, wanted));
         return bytes;
       },
     };

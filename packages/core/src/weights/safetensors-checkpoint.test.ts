@@ -1,9 +1,10 @@
+import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { tinyCheckpoint, tinyExpected, tinyNames } from '../../../../tests/support/tiny.ts';
 import { bytesSource } from './byte-source.ts';
 import { openSafetensors } from './safetensors-checkpoint.ts';
 import { tensorShapes } from './model-config.ts';
-import { writeSafetensors, type NamedTensor } from './safetensors.ts';
+import { readSafetensors, writeSafetensors, type NamedTensor } from './safetensors.ts';
 
 const tiny = {
   model_type: 'llama',
@@ -86,9 +87,19 @@ describe('tiny checkpoints saved by transformers', () => {
   });
 
   test("GPT-2's Conv1D weights are turned to [out, in]", async () => {
+    const path = '../../../../tests/reference/checkpoints/gpt2/model.safetensors';
+    const file = bytesSource(new Uint8Array(await readFile(new URL(path, import.meta.url))));
+    const stored = await readSafetensors(file);
     const checkpoint = await tinyCheckpoint('gpt2');
-    expect(checkpoint.tensors.get('transformer.h.0.attn.c_attn.weight')!.shape).toEqual([96, 32]);
-    expect(checkpoint.tensors.get('transformer.h.0.mlp.c_proj.weight')!.shape).toEqual([32, 128]);
+    for (const name of ['attn.c_attn', 'attn.c_proj', 'mlp.c_fc', 'mlp.c_proj']) {
+      const full = `transformer.h.0.${name}.weight`;
+      const [inputs, outputs] = stored.get(full)!.shape as [number, number];
+      expect(checkpoint.tensors.get(full)!.shape).toEqual([outputs, inputs]);
+      const turned = await checkpoint.read(full);
+      stored.get(full)!.data.forEach((value, k) => {
+        expect(turned[(k % outputs) * inputs + Math.floor(k / outputs)]).toBe(value);
+      });
+    }
   });
 });
 
