@@ -1,0 +1,88 @@
+// Rewards, advantages and the KL controller of PPO as plain functions in double precision.
+// GAE: arXiv 1506.02438; adaptive KL: arXiv 1909.08593 §2.2; details: arXiv 2403.17031.
+
+/** Per-token reward r_t = −β·(log π_old − log π_ref), plus `score` on the last token of the reply. */
+export function tokenRewards(
+  logprobs: ArrayLike<number>,
+  refLogprobs: ArrayLike<number>,
+  score: number,
+  klCoef: number,
+): number[] {
+  const rewards = Array.from(logprobs, (lp, t) => -klCoef * (lp - refLogprobs[t]!));
+  if (rewards.length > 0) rewards[rewards.length - 1]! += score;
+  return rewards;
+}
+
+/**
+ * Generalised advantage estimation over one reply:
+ * δ_t = r_t + γV_{t+1} − V_t, A_t = δ_t + γλA_{t+1}, V after the end is 0; returns are A + V.
+ */
+export function gae(
+  rewards: readonly number[],
+  values: ArrayLike<number>,
+  gamma: number,
+  lam: number,
+): { advantages: number[]; returns: number[] } {
+  const advantages = new Array<number>(rewards.length).fill(0);
+  let next = 0;
+  for (let t = rewards.length - 1; t >= 0; t--) {
+    const delta = rewards[t]! + gamma * (t + 1 < rewards.length ? values[t + 1]! : 0) - values[t]!;
+    advantages[t] = next = delta + gamma * lam * next;
+  }
+  return { advantages, returns: advantages.map((a, t) => a + values[t]!) };
+}
+
+/** (x − mean)/√(var + 1e-8) over all tokens of all replies, unbiased variance. */
+export function whiten(replies: readonly (readonly number[])[]): number[][] {
+  const all = replies.flat();
+  const mean = all.reduce((a, b) => a + b, 0) / all.length;
+  const squares = all.reduce((a, b) => a + (b - mean) ** 2, 0);
+  const scale = 1 / Math.sqrt(squares / Math.max(1, all.length - 1) + 1e-8);
+  return replies.map((reply) => reply.map((a) => (a - mean) * scale));
+}
+
+/** RLOO: each score minus the mean of the prompt's other scores (arXiv 2402.14740). */
+export function leaveOneOut(scores: readonly number[]): number[] {
+  const total = scores.reduce((a, b) => a + b, 0);
+  return scores.map((s) => (scores.length > 1 ? s - (total - s) / (scores.length - 1) : s));
+}
+
+/** GRPO: scores of a prompt's replies, centred and divided by their deviation (arXiv 2402.03300). */
+export function groupAdvantage(scores: readonly number[]): number[] {
+  const mean = scores.reduce((a, b) => a + b, 0) / scores.length;
+  const variance = scores.reduce((a, b) => a + (b - mean) ** 2, 0) / Math.max(1, scores.length - 1);
+  return scores.map((s) => (s - mean) / (Math.sqrt(variance) + 1e-4));
+}
+
+/** β ← β·(1 + clip(KL/target − 1, ±0.2)·n/horizon) */
+export function adaptKlCoef(
+  klCoef: number,
+  kl: number,
+  { target, horizon, replies }: { target: number; horizon: number; replies: number },
+): number {
+  const error = Math.max(-0.2, Math.min(0.2, kl / target - 1));
+  return klCoef * (1 + (error * replies) / horizon);
+}
+
+/** What a minibatch says about the distance of two policies: k1, k2, k3 (http://joschu.net/blog/kl-approx.html). */
+export function klEstimates(logprobs: ArrayLike<number>, refLogprobs: ArrayLike<number>) {
+  let [k1, k2, k3] = [0, 0, 0];
+  for (let t = 0; t < logprobs.length; t++) {
+    const delta = logprobs[t]! - refLogprobs[t]!;
+    k1 += delta;
+    k2 += delta ** 2 / 2;
+    k3 += Math.exp(-delta) - 1 + delta;
+  }
+  return { k1, k2, k3 };
+}
+
+/** 1 − Var(returns − values)/Var(returns) */
+export function explainedVariance(values: readonly number[], returns: readonly number[]): number {
+  const total = variance(returns);
+  return total === 0 ? 0 : 1 - variance(returns.map((r, i) => r - values[i]!)) / total;
+}
+
+function variance(x: readonly number[]): number {
+  const mean = x.reduce((a, b) => a + b, 0) / x.length;
+  return x.reduce((a, b) => a + (b - mean) ** 2, 0) / x.length;
+}

@@ -1,0 +1,101 @@
+import { describe, expect, it } from 'vitest';
+import { AdamW, clipNorm } from './adamw.ts';
+import { Random } from './random.ts';
+import { rateAt } from './schedule.ts';
+
+describe('AdamW', () => {
+  it('follows PyTorch, ε outside the bias-corrected root', () => {
+    // torch.optim.AdamW([1, -2], lr=0.1, betas=(.9, .99), eps=0.1, weight_decay=0.01), gradients [0.5, -1] then [0.2, 0.3]:
+    // by the formula in doubles, two steps.
+    const slow = [1, -2];
+    const grads = [
+      [0.5, -1],
+      [0.2, 0.3],
+    ];
+    const [m, v] = [
+      [0, 0],
+      [0, 0],
+    ];
+    grads.forEach((g, t) =>
+      g.forEach((gi, i) => {
+        m[i] = 0.9 * m[i]! + 0.1 * gi;
+        v[i] = 0.99 * v[i]! + 0.01 * gi * gi;
+        const denominator = Math.sqrt(v[i]!) / Math.sqrt(1 - 0.99 ** (t + 1)) + 0.1;
+        slow[i] =
+          slow[i]! * (1 - 0.1 * 0.01) - ((0.1 / (1 - 0.9 ** (t + 1))) * m[i]!) / denominator;
+      }),
+    );
+    const theta = new Map([['w', Float32Array.of(1, -2)]]);
+    const adam = new AdamW({ betas: [0.9, 0.99], epsilon: 0.1, weightDecay: 0.01 });
+    for (const g of grads) adam.step(theta, new Map([['w', Float32Array.from(g)]]), 0.1);
+    slow.forEach((x, i) => expect(theta.get('w')![i]).toBeCloseTo(x, 6));
+  });
+
+  it('resumed from its state takes the same steps bit for bit', () => {
+    const run = (resumeAt?: number) => {
+      const random = new Random(7);
+      const theta = new Map([['w', Float32Array.of(1, 2, 3)]]);
+      let adam = new AdamW();
+      for (let step = 0; step < 6; step++) {
+        if (step === resumeAt) {
+          const state = structuredClone(adam.state());
+          adam = new AdamW();
+          adam.restore(state);
+        }
+        adam.step(
+          theta,
+          new Map([['w', Float32Array.from([1, 2, 3], () => random.normal())]]),
+          0.01,
+        );
+      }
+      return theta.get('w')!;
+    };
+    expect(run(3)).toEqual(run());
+  });
+
+  it('clips by the norm of all gradients together', () => {
+    const g = new Map([
+      ['a', Float32Array.of(3)],
+      ['b', Float32Array.of(4)],
+    ]);
+    expect(clipNorm(g, 1)).toBe(5);
+    expect(g.get('a')![0]).toBeCloseTo(0.6, 6);
+    expect(clipNorm(g, 10)).toBeCloseTo(1, 6);
+    expect(g.get('b')![0]).toBeCloseTo(0.8, 6);
+  });
+});
+
+describe('learning rates', () => {
+  it('warm up, then fall to nothing or to a tenth', () => {
+    expect(rateAt(0, { kind: 'linear', warmup: 4, steps: 12 })).toBe(0.25);
+    expect(rateAt(12, { kind: 'linear', warmup: 4, steps: 12 })).toBe(0);
+    expect(rateAt(12, { kind: 'cosine', warmup: 4, steps: 12 })).toBeCloseTo(0.1, 12);
+    expect(rateAt(8, { kind: 'cosine', warmup: 4, steps: 12 })).toBeCloseTo(0.55, 12);
+  });
+});
+
+describe('random numbers', () => {
+  it('repeat from a seed and from a saved state', () => {
+    const random = new Random(1);
+    const start = Array.from({ length: 3 }, () => random.uniform());
+    const state = random.state();
+    const rest = random.normal();
+    expect(new Random(state).normal()).toBe(rest);
+    expect(
+      Array.from(
+        { length: 3 },
+        (
+          (r) => () =>
+            r.uniform()
+        )(new Random(1)),
+      ),
+    ).toEqual(start);
+  });
+  it('have mean 0 and variance 1 when normal', () => {
+    const random = new Random(3);
+    const x = Array.from({ length: 20_000 }, () => random.normal());
+    const mean = x.reduce((a, b) => a + b) / x.length;
+    expect(Math.abs(mean)).toBeLessThan(0.03);
+    expect(Math.abs(x.reduce((a, b) => a + (b - mean) ** 2, 0) / x.length - 1)).toBeLessThan(0.05);
+  });
+});
