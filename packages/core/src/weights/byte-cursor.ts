@@ -38,7 +38,7 @@ export class ByteCursor {
   need(length: number, what: string): Promise<void> | undefined {
     if (this.#at + length <= this.#bytes.length) return undefined;
     if (length > this.leftBytes) throw truncated(what, length, this.leftBytes);
-    if (this.offset + length > maxHeaderBytes) throw oversized(what, this.offset + length);
+    if (this.offset + length > maxHeaderBytes) throw oversized(what, length);
     return this.#fill(length, what);
   }
 

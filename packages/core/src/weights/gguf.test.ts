@@ -147,9 +147,19 @@ describe('a damaged GGUF file is a named error', () => {
   });
 
   test.each([
-    ['a key of 8 GiB', () => good.metadataAt, [0, 0, 0, 0, 2, 0, 0, 0]],
-    ['a list of 8 million texts', () => typeAt('tokenizer.ggml.tokens') + 8, [0, 0, 0x80, 0]],
-  ])('%s in a large file is never asked for', async (_, at, length) => {
+    [
+      'a key of 8 GiB',
+      () => good.metadataAt,
+      [0, 0, 0, 0, 2, 0, 0, 0],
+      /metadata key .* 8589934592,/,
+    ],
+    [
+      '8 million texts',
+      () => typeAt('tokenizer.ggml.tokens') + 8,
+      [0, 0, 0x80],
+      /tokens .* 8388608,/,
+    ],
+  ])('%s in a large file is never asked for', async (_, at, length, message) => {
     const reads: number[] = [];
     const { read } = patched(at(), ...length);
     const large: ByteSource = {
@@ -161,7 +171,10 @@ describe('a damaged GGUF file is a named error', () => {
         return bytes;
       },
     };
-    await expect(readGguf(large)).rejects.toEqual(code('weights/oversized'));
+    await expect(readGguf(large)).rejects.toMatchObject({
+      code: 'weights/oversized',
+      message: expect.stringMatching(message),
+    });
     expect(Math.max(...reads)).toBeLessThanOrEqual(1 << 20);
   });
 });

@@ -1,7 +1,8 @@
 // fp16 numbers to fp32.
 
 /** The fp32 value of every fp16 bit pattern: a quarter megabyte that saves all arithmetic. */
-export const FP16: Float32Array = Float32Array.from({ length: 1 << 16 }, (_, bits) => expand(bits));
+export const FP16 = new Float32Array(1 << 16);
+for (let bits = 0; bits < FP16.length; bits++) FP16[bits] = expand(bits);
 
 // IEEE 754 binary16: value = (-1)^s · 2^(e-15) · (1 + f/1024); subnormal when e = 0.
 function expand(bits: number): number {
