@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { realCheckpoint } from '../../../../tests/support/checkpoint.ts';
+import { tinyCheckpoint } from '../../../../tests/support/tiny.ts';
 import chat from '../../../../tests/golden/chat_template_golden.json' with { type: 'json' };
 import golden from '../../../../tests/golden/tokenizer_golden.json' with { type: 'json' };
 import { buildTokenizer, type ChatMessage, type Tokenizer } from './tokenizer.ts';
@@ -49,4 +50,13 @@ describe('SmolLM2, built from its GGUF metadata', () => {
   test('a token outside the vocabulary is no text', () => {
     expect(tokenizer.decode([49_152, 19556, -1])).toBe('Hello');
   });
+});
+
+test('the tiny checkpoints have a tokenizer for conversations', async () => {
+  const tiny = await buildTokenizer((await tinyCheckpoint('llama-tied')).tokenizer);
+  expect(tiny.vocabSize).toBe(64);
+  const ids = tiny.encodeChat([{ role: 'user', content: 'Hi, 42!' }], {
+    addGenerationPrompt: true,
+  });
+  expect(tiny.decode(ids)).toBe('<turn>user\nHi, 42!<end>\n<turn>assistant\n');
 });
