@@ -52,3 +52,72 @@ export type { Architecture, ModelConfig } from './weights/model-config.ts';
 export { buildTokenizer } from './tokenizer/tokenizer.ts';
 export type { ChatMessage, DecodeStream, Tokenizer } from './tokenizer/tokenizer.ts';
 export type { TokenizerSpec } from './tokenizer/spec.ts';
+
+// Feedback: what a judgement is, on its way to the server and as training rows.
+export {
+  EventIdSchema,
+  FEEDBACK_LIMITS,
+  FEEDBACK_VERSION,
+  FeedbackEventSchema,
+  ProvenanceSchema,
+  RankingSchema,
+  VoteSchema,
+  depthOf,
+  readEvent,
+} from './feedback/events.ts';
+export type {
+  BatchAnswer,
+  Edit,
+  EventResult,
+  EventType,
+  FeedbackEvent,
+  Provenance,
+  Ranking,
+  RatedReply,
+  Vote,
+} from './feedback/events.ts';
+export { rankingPairs } from './feedback/pairs.ts';
+export { judgementOfRow, ktoRows, trlRows } from './feedback/preference.ts';
+export type { Judgement, KtoRow, TrlRow } from './feedback/preference.ts';
+
+// Releases: signed documents, what a client accepts, which release a device speaks with.
+export {
+  canonicalBytes,
+  canonicalJson,
+  digestOf,
+  fromHex,
+  sha256Hex,
+  toHex,
+} from './releases/canonical.ts';
+export {
+  BaseSchema,
+  ChannelSchema,
+  FileSchema,
+  ReleaseSchema,
+  RootSchema,
+} from './releases/documents.ts';
+export type {
+  BaseModel,
+  BlobFile,
+  Channel,
+  Chunks,
+  Golden,
+  Release,
+  Role,
+  Root,
+  Signed,
+} from './releases/documents.ts';
+export { keyPair, signBytes, verifyBytes } from './releases/ed25519.ts';
+export type { KeyPair } from './releases/ed25519.ts';
+export { signDocument, verifySigned } from './releases/sign.ts';
+export {
+  CHANNEL_LIFE_MS,
+  acceptChannel,
+  acceptRelease,
+  acceptRoot,
+  bucketOf,
+  chunksOf,
+  isStale,
+  verifyChunk,
+  wantedRelease,
+} from './releases/rules.ts';
