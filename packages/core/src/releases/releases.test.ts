@@ -228,6 +228,12 @@ describe('which release a device speaks with', () => {
     expect(wantedRelease(channel, 0, 'base', new Set([b]))).toBe(a);
   });
 
+  test('a failed stable leaves the last known good', () => {
+    const good = 'c'.repeat(64);
+    expect(wantedRelease(channel, 0.9, good, new Set([a]))).toBe(good);
+    expect(wantedRelease({ ...channel, blocked: [good] }, 0.9, good, new Set([a]))).toBe('base');
+  });
+
   test('a frozen channel changes nothing but what is blocked', () => {
     expect(wantedRelease({ ...channel, freeze: true }, 0, a)).toBe(a);
     expect(wantedRelease({ ...channel, freeze: true, blocked: [b] }, 0, b)).toBe(a);

@@ -100,8 +100,8 @@ export async function bucketOf(salt: string, device: string): Promise<number> {
 
 /**
  * The release a device should speak with, `base` for the bare model. `current` is what it speaks
- * with now; `failed` are releases that failed their golden test on this device. A frozen channel
- * changes nothing but blocked releases.
+ * with now; `failed` are releases that failed their golden test on this device: a failed stable
+ * leaves the last known good. A frozen channel changes nothing but blocked releases.
  */
 export function wantedRelease(
   channel: Channel,
@@ -114,7 +114,8 @@ export function wantedRelease(
   const { candidate, stable } = channel;
   if (candidate && bucket < candidate.percent / 100 && usable(candidate.release))
     return candidate.release;
-  return usable(stable) ? stable : 'base';
+  if (usable(stable)) return stable;
+  return failed.has(stable) && usable(current) ? current : 'base';
 }
 
 /**
