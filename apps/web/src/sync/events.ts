@@ -1,20 +1,10 @@
 // Makes the events that carry judgements to the server: provenance in, redaction done, spans kept.
+import { FEEDBACK_VERSION, type FeedbackEvent } from '@rapport/core';
 import type { Message } from '../db/database.ts';
 import { uuidv7 } from '../db/uuid.ts';
 import type { ChatTurn } from '../workers/inference.ts';
 import { redact } from './redaction.ts';
 import type { RedactedSpan, Thumb } from './rows.ts';
-
-export interface FeedbackEvent {
-  id: string;
-  type: 'vote' | 'ranking' | 'edit' | 'erase' | 'release_report';
-  v: number;
-  at: number;
-  release: string;
-  supersedes?: string;
-  consent: boolean;
-  body: unknown;
-}
 
 /** An event ready for the outbox, and what was taken out of it. */
 export interface Written {
@@ -37,7 +27,7 @@ export function voteEvent(
     ...(thumb.reasons.length > 0 && { reasons: thumb.reasons }),
     ...(thumb.comment && { comment: take.text(thumb.comment) }),
   };
-  const event = envelope({ type: 'vote', body }, releaseOf(reply), supersedes);
+  const event = { ...envelope(releaseOf(reply), supersedes), type: 'vote' as const, body };
   return { event, redacted: take.redacted };
 }
 
@@ -54,35 +44,31 @@ export function rankingEvent(
     replies: replies.map((reply) => take.reply(reply)),
     ranks: [...ranks],
   };
-  const event = envelope({ type: 'ranking', body }, releaseOf(replies[0]!), supersedes);
+  const event = { ...envelope(releaseOf(replies[0]!), supersedes), type: 'ranking' as const, body };
   return { event, redacted: take.redacted };
 }
 
 /** Asks the server to delete what an earlier event carried. */
 export function eraseEvent(eventId: string): Written {
-  return { event: envelope({ type: 'erase', body: {} }, 'base', eventId), redacted: [] };
+  return { event: { ...envelope('base', eventId), type: 'erase', body: {} }, redacted: [] };
 }
 
 /** Tells that a release failed on this device; carries no text of the person. */
 export function reportEvent(release: string, reason: string): Written {
-  return { event: envelope({ type: 'release_report', body: { reason } }, release), redacted: [] };
+  const body = { reason: reason.slice(0, 4000) };
+  return { event: { ...envelope(release), type: 'release_report', body }, redacted: [] };
 }
 
-function envelope(
-  { type, body }: Pick<FeedbackEvent, 'type' | 'body'>,
-  release: string,
-  supersedes?: string,
-): FeedbackEvent {
+/** What stands around every body; consent is given later, when the row is freed. */
+function envelope(release: string, supersedes?: string) {
   const now = Date.now();
   return {
     id: uuidv7(now),
-    type,
-    v: 1,
+    v: FEEDBACK_VERSION,
     at: now,
     release,
-    ...(supersedes && { supersedes }),
     consent: false,
-    body,
+    ...(supersedes && { supersedes }),
   };
 }
 
