@@ -8,7 +8,8 @@ import { Chat } from './chat/chat.svelte.ts';
 import { Conversations } from './chat/conversations.svelte.ts';
 import { openDatabase, type Database } from './db/database.ts';
 import { Model } from './model/model.svelte.ts';
-import { Releases, type ReleaseFeed } from './model/releases.svelte.ts';
+import type { ReleaseFeed } from './model/release-feed.ts';
+import { Releases } from './model/releases.svelte.ts';
 import { Feedback } from './sync/feedback.svelte.ts';
 import { Language } from './ui/language.svelte.ts';
 import { Theme } from './ui/theme.svelte.ts';
@@ -58,7 +59,12 @@ class ScriptedModel {
 }
 
 const silent = () => Promise.reject(new Error('no server here'));
-const noReleases: ReleaseFeed = { channel: silent, release: silent, bucket: silent };
+const noReleases: ReleaseFeed = {
+  channel: silent,
+  release: silent,
+  bucket: silent,
+  mine: silent,
+};
 
 let db: Database;
 let app: Parts;

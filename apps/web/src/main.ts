@@ -9,7 +9,9 @@ import { ServerFeed } from './model/release-feed.ts';
 import { Releases, type ReleaseFacts } from './model/releases.svelte.ts';
 import { shortId } from './model/short-id.ts';
 import { Feedback } from './sync/feedback.svelte.ts';
+import CannotRun from './ui/CannotRun.svelte';
 import { Language } from './ui/language.svelte.ts';
+import { missingFeatures } from './ui/missing-features.ts';
 import { Theme } from './ui/theme.svelte.ts';
 import { Toasts } from './ui/toasts.svelte.ts';
 import { startInference } from './workers/start-inference.ts';
@@ -17,40 +19,44 @@ import { allowOwnScripts } from './workers/trusted-scripts.ts';
 import './ui/tokens.css';
 import './ui/base.css';
 
-allowOwnScripts();
-const db = openDatabase();
-const model = new Model(db, startInference());
+const target = document.getElementById('app')!;
 const language = new Language();
-const toasts = new Toasts();
-const app = {
-  db,
-  model,
-  language,
-  theme: new Theme(),
-  toasts,
-  releases: new Releases(db, model, new ServerFeed(), announce),
-  conversations: new Conversations(db),
-  chat: new Chat(db, model),
-  feedback: new Feedback(db),
-};
+const theme = new Theme();
+const missing = missingFeatures();
+if (missing.length > 0) mount(CannotRun, { target, props: { t: language.t, missing } });
+else begin();
 
-mount(App, { target: document.getElementById('app')!, props: { app } });
-void app.model.start().then(() => app.releases.start());
-app.feedback.start();
-void openNamedConversation();
-addEventListener('hashchange', () => void openNamedConversation());
-if (import.meta.env.PROD) void navigator.serviceWorker?.register('/service-worker.js');
+function begin(): void {
+  allowOwnScripts();
+  const db = openDatabase();
+  const model = new Model(db, startInference());
+  const toasts = new Toasts();
+  const announce = (what: 'new' | 'halted', release: ReleaseFacts | null) =>
+    toasts.show({ text: announcement(what, release) });
+  const releases = new Releases(db, model, new ServerFeed(db), announce);
+  const conversations = new Conversations(db);
+  const chat = new Chat(db, model);
+  const feedback = new Feedback(db);
+  const app = { db, model, language, theme, toasts, releases, conversations, chat, feedback };
 
-/** The address may name a conversation: `#/c/<id>`. */
-async function openNamedConversation(): Promise<void> {
-  const id = /^#\/c\/([\w-]+)$/.exec(location.hash)?.[1];
-  if (!id || !(await app.chat.open(id))) await app.chat.startNew();
+  mount(App, { target, props: { app } });
+  void model.start().then(() => releases.start());
+  feedback.start();
+  void openNamed(chat);
+  addEventListener('hashchange', () => void openNamed(chat));
+  if (import.meta.env.PROD) void navigator.serviceWorker?.register('/service-worker.js');
 }
 
-/** Says that another release answers now, and what it learned from. */
-function announce(what: 'new' | 'halted', release: ReleaseFacts | null): void {
+/** The address may name a conversation: `#/c/<id>`. */
+async function openNamed(chat: Chat): Promise<void> {
+  const id = /^#\/c\/([\w-]+)$/.exec(location.hash)?.[1];
+  if (!id || !(await chat.open(id))) await chat.startNew();
+}
+
+/** Another release answers now: which, and what it learned from. */
+function announcement(what: 'new' | 'halted', release: ReleaseFacts | null): string {
   const { t } = language;
-  if (what === 'halted' || !release) return toasts.show({ text: t.releaseHalted });
+  if (what === 'halted' || !release) return t.releaseHalted;
   const id = shortId(release.id);
-  toasts.show({ text: `${t.newRelease(id)} ${t.learnedFrom(id, release.votes, release.mine)}` });
+  return `${t.newRelease(id)} ${t.learnedFrom(id, release.votes, release.mine)}`;
 }

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
+import { sha256Hex } from '@rapport/core';
 import { finish } from '../workers/channel.ts';
 import type { FetchProgress, ModelFile } from '../workers/inference.ts';
-import { download, sha256Hex, type Part, type Surroundings } from './download.ts';
+import { download, type Part, type Surroundings } from './download.ts';
 
 const CHUNK = 100;
 const bytes = Uint8Array.from({ length: 950 }, (_, i) => (i * 37) % 251);

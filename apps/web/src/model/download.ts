@@ -1,6 +1,6 @@
 // Brings one file here by digest: resumes, verifies each piece on arrival, keeps nothing unverified.
 // It knows neither the network nor the disk: both are passed in.
-import { RapportError } from '@rapport/core';
+import { RapportError, sha256Hex } from '@rapport/core';
 import type { FetchProgress, ModelFile } from '../workers/inference.ts';
 
 /** A file that is still arriving; what it holds was verified when it was appended. */
@@ -144,12 +144,6 @@ async function verifyWhole(file: ModelFile, part: Part): Promise<void> {
   if ((await sha256Hex(part.read(0, file.sizeBytes))) === file.digest) return;
   part.truncate(0);
   throw new WrongBytes(file, 0);
-}
-
-/** The sha256 of `bytes` in hex. */
-export async function sha256Hex(bytes: Uint8Array): Promise<string> {
-  const digest = await crypto.subtle.digest('SHA-256', bytes as BufferSource);
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 class CutOff extends Error {}

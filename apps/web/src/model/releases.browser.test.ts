@@ -1,23 +1,24 @@
 // Following the channel in a real browser; the feed and the model's port are scripted.
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openDatabase, type Database } from '../db/database.ts';
+import type { Channel, Release } from '@rapport/core';
 import type { AdapterRef, Inference } from '../workers/inference.ts';
 import { Model } from './model.svelte.ts';
-import { Releases, type ReleaseFacts } from './releases.svelte.ts';
+import { Releases } from './releases.svelte.ts';
 
-const adapterOf = (id: string): AdapterRef => ({
-  file: { name: `${id}.safetensors`, digest: `digest-${id}`, sizeBytes: 4 },
-  rank: 8,
-  alpha: 16,
-  targets: [],
-});
-const releaseOf = (id: string): ReleaseFacts => ({
-  id,
-  baseDigest: 'base-digest',
-  adapter: adapterOf(id),
+const R1 = '1'.repeat(64);
+const R2 = '2'.repeat(64);
+const R9 = '9'.repeat(64);
+
+const releaseOf = (id: string): Release => ({
+  base: { name: 'm', format: 'gguf', digest: 'base-digest', files: [] },
+  adapter: { digest: `digest-${id}`, size: 4, rank: 8, alpha: 16, targets: [] },
+  tokenizer: { digest: '' },
+  chunks: { size: 1, sha256: [] },
   golden: { promptTokens: [1], top5: [], tolerance: 0.01 },
-  votes: 212,
-  mine: 3,
+  evaluation: {},
+  dataset: { digest: null, count: 212, devices: 9 },
+  parents: [],
 });
 
 /** Stands at the model's port: remembers what was loaded, fails the golden test of `broken`. */
@@ -41,7 +42,7 @@ class Port {
 let db: Database;
 let port: Port;
 let model: Model;
-let channel: { stable: string; blocked: string[]; expires: number };
+let channel: Channel;
 let announced: string[];
 
 beforeEach(() => {
@@ -50,16 +51,27 @@ beforeEach(() => {
   model = new Model(db, port as unknown as Inference);
   model.phase = 'ready';
   model.manifest = { name: 'm', format: 'gguf', digest: 'base-digest', files: [] };
-  channel = { stable: 'r1', blocked: [], expires: Date.now() + 60_000 };
+  channel = channelOf(R1, Date.now() + 60_000);
   announced = [];
 });
 afterEach(() => db.delete());
+
+const channelOf = (stable: string, expires: number): Channel => ({
+  name: 'main',
+  version: 1,
+  issued: 0,
+  expires,
+  stable,
+  blocked: [],
+  freeze: false,
+});
 
 function follow(): Releases {
   const feed = {
     channel: async () => channel,
     release: async (id: string) => releaseOf(id),
     bucket: async () => 0.5,
+    mine: async () => 3,
   };
   return new Releases(db, model, feed, (what, release) =>
     announced.push(`${what} ${release?.id ?? ''}`.trim()),
@@ -69,10 +81,10 @@ function follow(): Releases {
 test('a new release is swapped in, says what it learned from, and only its files are kept', async () => {
   const releases = follow();
   await releases.look();
-  expect(model.speaker).toEqual({ id: 'r1', adapter: 'digest-r1' });
+  expect(model.speaker).toEqual({ id: R1, adapter: `digest-${R1}` });
   expect(releases.learned).toEqual({ votes: 212, mine: 3 });
-  expect(port.kept).toEqual(['digest-r1']);
-  expect(announced).toEqual(['new r1']);
+  expect(port.kept).toEqual([`digest-${R1}`]);
+  expect(announced).toEqual([`new ${R1}`]);
 });
 
 test('while a reply is spoken nothing is swapped; the next reply has the new release', async () => {
@@ -88,7 +100,7 @@ test('while a reply is spoken nothing is swapped; the next reply has the new rel
     speakers.push(speaker.id);
     return [];
   });
-  expect(speakers).toEqual(['base', 'base', 'r1']);
+  expect(speakers).toEqual(['base', 'base', R1]);
 });
 
 test('after a reload the same release speaks from the first reply, without a network', async () => {
@@ -99,41 +111,41 @@ test('after a reload the same release speaks from the first reply, without a net
   (channel as unknown as Promise<never>).catch(() => undefined);
   await again.start();
   await model.speakWith(new AbortController().signal, async (speaker) => {
-    expect(speaker.id).toBe('r1');
+    expect(speaker.id).toBe(R1);
     return [];
   });
-  expect(announced).toEqual(['new r1']);
+  expect(announced).toEqual([`new ${R1}`]);
 });
 
 test('a release that fails its golden test twice is left, and reported', async () => {
-  port.broken = 'r2';
+  port.broken = R2;
   const releases = follow();
   await releases.look();
-  channel.stable = 'r2';
+  channel.stable = R2;
   await releases.look();
   await releases.look();
   await releases.look();
-  expect(model.speaker.id).toBe('r1');
-  expect(port.loaded.at(-1)).toBe('digest-r1');
+  expect(model.speaker.id).toBe(R1);
+  expect(port.loaded.at(-1)).toBe(`digest-${R1}`);
   expect(await db.outbox.toArray()).toMatchObject([
-    { state: 'held', event: { type: 'release_report', release: 'r2' } },
+    { state: 'held', event: { type: 'release_report', release: R2 } },
   ]);
 });
 
 test('a blocked release is unloaded to the bare base', async () => {
   const releases = follow();
   await releases.look();
-  channel.blocked = ['r1'];
+  channel.blocked = [R1];
   await releases.look();
   expect(model.speaker).toEqual({ id: 'base', adapter: null });
-  expect(announced).toEqual(['new r1', 'halted']);
+  expect(announced).toEqual([`new ${R1}`, 'halted']);
 });
 
 test('an expired channel changes nothing but says so', async () => {
   const releases = follow();
   await releases.look();
-  channel = { stable: 'r9', blocked: [], expires: Date.now() - 1 };
+  channel = channelOf(R9, Date.now() - 1);
   await releases.look();
   expect(releases.stale).toBe(true);
-  expect(model.speaker.id).toBe('r1');
+  expect(model.speaker.id).toBe(R1);
 });

@@ -1,18 +1,24 @@
 // Which release this device answers with: follows the signed channel, brings adapters here, swaps them
 // between two replies, and goes back when one fails. Verification is the feed's business, not this file's.
-import { RapportError } from '@rapport/core';
+import {
+  isStale,
+  RapportError,
+  wantedRelease,
+  type Channel,
+  type Golden,
+  type Release,
+} from '@rapport/core';
 import type { Database } from '../db/database.ts';
 import { recall, remember } from '../db/database.ts';
 import { reportRelease } from '../sync/judgement.ts';
 import { finish } from '../workers/channel.ts';
-import type { AdapterRef, Golden } from '../workers/inference.ts';
+import type { AdapterRef } from '../workers/inference.ts';
 import type { Model } from './model.svelte.ts';
-import { BASE, isStale, wantedRelease, type ChannelFacts } from './release-rules.ts';
+import type { ReleaseFeed } from './release-feed.ts';
 
-/** What the page uses of a verified release. */
+/** What the page keeps of a verified release. */
 export interface ReleaseFacts {
   id: string;
-  baseDigest: string;
   adapter: AdapterRef | null;
   golden: Golden | null;
   /** Judgements it learned from, and how many of them this device sent. */
@@ -20,17 +26,11 @@ export interface ReleaseFacts {
   mine: number;
 }
 
-/** Verified documents. Every method throws rather than give anything that does not verify. */
-export interface ReleaseFeed {
-  channel(): Promise<ChannelFacts>;
-  release(id: string): Promise<ReleaseFacts>;
-  /** This device's place in [0, 1) under a salt. */
-  bucket(salt: string): Promise<number>;
-}
-
 /** Tells the person that something changed. */
 export type Announce = (what: 'new' | 'halted', release: ReleaseFacts | null) => void;
 
+/** The bare model. */
+const BASE = 'base';
 const LOOK_EVERY_MS = 60_000;
 const FAILURES_KEY = 'release-failures';
 const INSTALLED_KEY = 'release';
@@ -90,11 +90,12 @@ export class Releases {
     }
   }
 
-  async #wanted(channel: ChannelFacts & { candidate?: { salt?: string } | undefined }) {
-    const bucket = channel.candidate ? await this.#feed.bucket(channel.candidate.salt ?? '') : 1;
+  async #wanted(channel: Channel): Promise<string> {
+    const { candidate } = channel;
+    const bucket = candidate ? await this.#feed.bucket(candidate.salt) : 1;
     const failures = await this.#failures();
     const failed = Object.keys(failures).filter((id) => failures[id]! >= FAILURES_ALLOWED);
-    return wantedRelease(channel, bucket, new Set(failed), this.current?.id);
+    return wantedRelease(channel, bucket, this.current?.id ?? BASE, new Set(failed));
   }
 
   /** Brings the adapter of a release here, so that the swap itself takes no time. */
@@ -103,8 +104,10 @@ export class Releases {
     if (id === BASE) {
       this.#next = BASE;
     } else {
-      const release = await this.#feed.release(id);
-      if (release.baseDigest !== this.#model.manifest?.digest) throw otherBase(release);
+      const document = await this.#feed.release(id);
+      if (document.base.digest !== this.#model.manifest?.digest) throw otherBase(id);
+      const mine = await this.#feed.mine(id).catch(() => 0);
+      const release = factsOf(id, document, mine);
       if (release.adapter) await finish(this.#model.inference.fetchAdapter(release.adapter));
       this.#next = release;
     }
@@ -166,10 +169,28 @@ export class Releases {
   }
 }
 
-function otherBase(release: ReleaseFacts): RapportError {
+function factsOf(id: string, release: Release, mine: number): ReleaseFacts {
+  const { adapter, chunks, golden, dataset } = release;
+  return {
+    id,
+    adapter: adapter
+      ? {
+          file: { name: 'adapter', digest: adapter.digest, sizeBytes: adapter.size, chunks },
+          rank: adapter.rank,
+          alpha: adapter.alpha,
+          targets: adapter.targets,
+        }
+      : null,
+    golden: golden ?? null,
+    votes: dataset.count,
+    mine,
+  };
+}
+
+function otherBase(id: string): RapportError {
   return new RapportError(
     'releases/other-base',
-    `Release ${release.id} belongs to another base model than the one on this device.`,
+    `Release ${id} belongs to another base model than the one on this device.`,
     'Reload the page: the new base is fetched then.',
   );
 }

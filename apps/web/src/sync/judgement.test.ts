@@ -1,5 +1,6 @@
 import 'fake-indexeddb/auto';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { readEvent } from '@rapport/core';
 import {
   addPrompt,
   addReplies,
@@ -7,7 +8,15 @@ import {
   DEFAULT_SETTINGS,
 } from '../chat/conversation.ts';
 import { openDatabase, type Conversation, type Database, type Message } from '../db/database.ts';
-import { discard, erase, saveRanking, saveVote, setShare, withdraw } from './judgement.ts';
+import {
+  discard,
+  erase,
+  reportRelease,
+  saveRanking,
+  saveVote,
+  setShare,
+  withdraw,
+} from './judgement.ts';
 
 const good = { value: 1, reasons: [], comment: '' } as const;
 const bad = { value: -1, reasons: ['wrong'], comment: 'Mail me at a@b.example' } as const;
@@ -157,4 +166,17 @@ test('a crash between feedback and outbox cannot happen: both are written or nei
   });
   await expect(rate(good)).rejects.toThrow();
   expect(await db.feedback.count()).toBe(0);
+});
+
+test('every event that may leave is one that the server understands', async () => {
+  await setShare(db, conversation.id, true);
+  await rate(good);
+  await rate(bad);
+  await saveRanking(db, replies[0]!.group!, replies, [1, 2, 2]);
+  await reportRelease(db, 'base', 'golden test failed');
+  await withdraw(db, replies[0]!.id);
+  for (const { event } of await outbox()) expect(readEvent(event)).toEqual({ event });
+  expect(new Set((await outbox()).map(({ event }) => event.type))).toEqual(
+    new Set(['vote', 'ranking', 'release_report', 'erase']),
+  );
 });

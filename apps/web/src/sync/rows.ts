@@ -1,5 +1,5 @@
 // What is kept of a person's judgements, and of the events that carry them to the server.
-import type { FeedbackEvent } from './events.ts';
+import type { FeedbackEvent } from '@rapport/core';
 
 /** A thumb with what the person added to it. */
 export interface Thumb {

@@ -1,5 +1,6 @@
 // Carries the outbox to the server: one tab at a time, idempotent by id, with full jitter between tries
 // and a timer that is always live. It sends what is `pending` and nothing else.
+import type { BatchAnswer } from '@rapport/core';
 import type { Database } from '../db/database.ts';
 import { recall, remember } from '../db/database.ts';
 import type { OutboxRow, OutboxState } from './rows.ts';
@@ -8,7 +9,8 @@ const BATCH = { most: 500, bytes: 900 * 1024, flushBytes: 60 * 1024 };
 const RETRY_MS = { first: 1000, most: 5 * 60_000 };
 const IDLE_MS = 60_000;
 const SENDER_LOCK = 'rapport-sender';
-const DEVICE_KEY = 'device';
+/** Under which this device's enrolment is remembered. */
+export const DEVICE_KEY = 'device';
 
 /** This device as the server knows it. */
 export interface Device {
@@ -20,11 +22,6 @@ export interface SenderSurroundings {
   fetch: typeof globalThis.fetch;
   random(): number;
   setTimer(run: () => void, ms: number): () => void;
-}
-
-interface Answer {
-  results: { id: string; status: string; code?: string }[];
-  minIntervalMs?: number;
 }
 
 export class Sender {
@@ -142,7 +139,7 @@ export class Sender {
 
   async #digest(rows: OutboxRow[], response: Response): Promise<number> {
     if (response.ok) {
-      const answer = (await response.json()) as Answer;
+      const answer = (await response.json()) as BatchAnswer;
       await this.#settle(rows, answer);
       this.#failures = 0;
       this.#batchSize = Math.min(BATCH.most, this.#batchSize * 2);
@@ -166,7 +163,7 @@ export class Sender {
     return 0;
   }
 
-  async #settle(rows: OutboxRow[], { results }: Answer): Promise<void> {
+  async #settle(rows: OutboxRow[], { results }: BatchAnswer): Promise<void> {
     const asked = new Set(rows.map(({ id }) => id));
     const states: Record<string, OutboxState> = {
       accepted: 'sent',
@@ -175,7 +172,9 @@ export class Sender {
       deferred: 'deferred',
       rejected: 'rejected',
     };
-    const known = results.filter(({ id, status }) => asked.has(id) && states[status]);
+    const known = results.flatMap(({ id, status, code }) =>
+      id !== null && asked.has(id) && states[status] ? [{ id, status, code }] : [],
+    );
     if (known.length === 0) throw new Error('no result for any event of the batch');
     await this.#db.outbox.bulkUpdate(
       known.map(({ id, status, code }) => ({

@@ -28,6 +28,10 @@ export const en = {
   dismiss: 'Dismiss',
   retry: 'Try again',
   unexpected: 'Something went wrong.',
+  cannotRun: 'Rapport cannot run here',
+  cannotRunRemedy:
+    'Open this page over https or on localhost, in a current browser outside private mode.',
+  missing: (features: string) => `What is missing: ${features}.`,
 
   // Talking
   greeting: 'What is on your mind?',

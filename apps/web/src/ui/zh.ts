@@ -26,6 +26,9 @@ export const zh: Catalogue = {
   dismiss: '知道了',
   retry: '重试',
   unexpected: '出了点问题。',
+  cannotRun: 'Rapport 无法在这里运行',
+  cannotRunRemedy: '请通过 https 或 localhost，在当前版本的浏览器中以非隐私模式打开此页面。',
+  missing: (features) => `缺少：${features}。`,
 
   greeting: '想聊点什么？',
   greetingNote: '模型在这台设备上运行。除非您选择分享，您写的内容不会离开这里。',

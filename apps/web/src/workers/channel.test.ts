@@ -81,3 +81,16 @@ test('leaving the loop early stops the method', async () => {
   expect(seen.aborted).toBe(true);
   close();
 });
+
+test('after a crash, calls that run and calls that come fail with its error', async () => {
+  const { port1, port2 } = new MessageChannel();
+  let crash: (error: Error) => void = () => {};
+  const remote = connect<Counter>(port2, (fail) => (crash = fail));
+  const running = finish(remote.count!(3));
+  const error = new RapportError('workers/crashed', 'It stopped.', 'Reload.');
+  await Promise.resolve();
+  crash(error);
+  await expect(running).rejects.toMatchObject({ code: 'workers/crashed' });
+  await expect(finish(remote.count!(3))).rejects.toBe(error);
+  port1.close();
+});

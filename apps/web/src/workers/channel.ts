@@ -58,21 +58,25 @@ export function serve(port: Port, service: Record<string, Method>): void {
   }
 }
 
-/** Connects to the service behind `port`. `failed` tells of a crash that no reply will follow. */
+/** Connects to the service behind `port`. `failed` tells of a crash that no reply will follow: calls
+ * that run and calls that come then throw its error. */
 export function connect<S extends Record<keyof S, Method>>(
   port: Port,
   failed?: (fail: (error: Error) => void) => void,
 ): Remote<S> {
   const open = new Map<number, Inbox>();
   let calls = 0;
+  let broken: Error | undefined;
   port.addEventListener('message', ({ data }: MessageEvent<ToCaller>) =>
     open.get(data.call)?.put(data),
   );
   failed?.((error) => {
+    broken = error;
     for (const [call, inbox] of open) inbox.put({ kind: 'throw', call, error: toPlain(error) });
   });
 
   async function* invoke(method: string, input: unknown, signal?: AbortSignal) {
+    if (broken) throw broken;
     const call = ++calls;
     const inbox = new Inbox();
     open.set(call, inbox);

@@ -1,5 +1,6 @@
 // The typed port to the model: what the page may ask of the inference worker, in plain data.
 // No component and no state class imports ONNX Runtime; they know this file.
+import type { BaseModel, BlobFile, Golden } from '@rapport/core';
 import type { Timing } from '../db/database.ts';
 import type { Method, Remote } from './channel.ts';
 
@@ -18,23 +19,11 @@ export interface SamplingWithSeed {
   seed: number;
 }
 
-/** One file of the model as the server lists it. `digest` is its sha256 in hex. */
-export interface ModelFile {
-  name: string;
-  digest: string;
-  sizeBytes: number;
-  /** sha256 of each piece of `size` bytes, so that a bad byte is found when it arrives. */
-  chunks?: { size: number; sha256: string[] } | undefined;
-}
+/** One file by its digest; without chunk hashes the whole file is verified at its end. */
+export type ModelFile = Omit<BlobFile, 'chunks'> & { chunks?: BlobFile['chunks'] | undefined };
 
 /** What `GET /v1/model` answers: the base this server gives its clients. */
-export interface ModelManifest {
-  name: string;
-  license?: string | undefined;
-  format: 'gguf' | 'safetensors';
-  digest: string;
-  files: ModelFile[];
-}
+export type ModelManifest = BaseModel;
 
 export interface FetchProgress {
   receivedBytes: number;
@@ -86,13 +75,6 @@ export interface SpeakRequest {
   samplings: SamplingWithSeed[];
   /** Token ids of a reply that was cut off: the new tokens go on from there. */
   prefix?: number[] | undefined;
-}
-
-/** A prompt and the likeliest next tokens a release must give: shows that it was loaded right. */
-export interface Golden {
-  promptTokens: number[];
-  top5: { id: number; logprob: number }[];
-  tolerance: number;
 }
 
 /** The methods of the inference worker. */

@@ -1,9 +1,8 @@
 // The open model: how its files become an engine, and how it speaks.
-import { buildTokenizer, RapportError } from '@rapport/core';
+import { buildTokenizer, RapportError, type Golden } from '@rapport/core';
 import type {
   AdapterRef,
   BackendChoice,
-  Golden,
   ModelManifest,
   OpenedModel,
   SpeakRequest,
