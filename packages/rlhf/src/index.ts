@@ -2,3 +2,18 @@
 
 // Autodiff: gradients as graph nodes.
 export { gradients } from './autodiff/gradients.ts';
+
+// Losses: graph functions named as in their papers.
+export { rankingLoss } from './losses/ranking.ts';
+export { dpoLoss, ktoLoss } from './losses/preference.ts';
+export { crossEntropy, policyLoss, valueLoss } from './losses/policy.ts';
+
+// Optimisation: AdamW, seeds.
+export { AdamW } from './optim/adamw.ts';
+export type { Parameters } from './optim/adamw.ts';
+export { Random } from './optim/random.ts';
+
+// Training: the model with its trunk kept, adapters.
+export { Policy } from './train/policy.ts';
+export type { Adapter } from './train/adapter.ts';
+export type { Runtime, Session } from './platform.ts';

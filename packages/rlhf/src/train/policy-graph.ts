@@ -1,0 +1,109 @@
+// The graphs of training. The trunk (layers below the adapter) is constant and is run once per row; the
+// upper part turns its output into log-probabilities of reply tokens, a loss, and gradients.
+import { Graph, op } from '@rapport/core';
+import type { ModelConfig, Value } from '@rapport/core';
+import { gradients } from '../autodiff/gradients.ts';
+import { LlamaGraph, linearSites } from './llama.ts';
+
+/** Where adapters sit. */
+export interface AdapterPlace {
+  /** First adapted layer; everything below is the trunk. */
+  readonly fromLayer: number;
+  /** Endings of module paths (`q_proj`); all seven linears by default. */
+  readonly targets?: readonly string[];
+}
+
+/** The module paths an adapter at this place covers, in model order. */
+export function adapterSites(config: ModelConfig, { fromLayer, targets }: AdapterPlace) {
+  return linearSites(config, fromLayer, config.layers).filter(
+    ({ path }) => !targets || targets.some((t) => path.endsWith(t)),
+  );
+}
+
+/** tokens [B, T] → trunk [B, T, D]: the input of layer `to`. */
+export function trunkGraph(config: ModelConfig, to: number): Graph {
+  const graph = new Graph();
+  const tokens = graph.input('tokens', 'int64', ['B', 'T']);
+  const llama = new LlamaGraph(graph, config, new Set());
+  graph.output('trunk', llama.layers(llama.embed(tokens), 0, to));
+  return graph;
+}
+
+/** What a loss can be written with: N is the number of selected reply tokens of the batch, B its rows. */
+export interface PolicyOutputs {
+  readonly graph: Graph;
+  /** [N] log π(token | before) at temperature τ. */
+  readonly logprobs: Value;
+  /** [N, D] final hidden state at the position that predicts each token. */
+  readonly hidden: Value;
+  /** [B] ℓ = log π(reply) − log π_ref(reply), from the fed `rows` [B, N] and `refSums` [B]. */
+  logratios(): Value;
+  input(name: string, dtype: 'float32' | 'int64', shape: readonly (string | number)[]): Value;
+}
+
+/** A loss and what else is to be trained with it: parameters beside the adapter, results to read. */
+export interface LossParts {
+  readonly loss: Value;
+  /** Trained inputs beside the adapter's. */
+  readonly parameters?: readonly Value[];
+  readonly results?: Readonly<Record<string, Value>>;
+}
+
+/**
+ * trunk [B, T, D] → logprobs [N], hidden [N, D]; with `training` also `loss` and `grad.<input>`.
+ *
+ * Inputs: `trunk`, `positions` [B, T], `mask`, `select` [N, 2] (row, position that predicts), `targets` [N],
+ * `inverseTemperature` scalar, the adapter, and what the loss asks for.
+ */
+export function policyGraph(
+  config: ModelConfig,
+  place: AdapterPlace,
+  training?: { readonly rank: number; readonly lossOf: (policy: PolicyOutputs) => LossParts },
+): Graph {
+  const graph = new Graph();
+  const trunk = graph.input('trunk', 'float32', ['B', 'T', config.hidden]);
+  const adapted = new Set(adapterSites(config, place).map((site) => site.path));
+  const llama = new LlamaGraph(graph, config, adapted, training?.rank);
+  const select = graph.input('select', 'int64', ['N', 2]);
+  const targets = graph.input('targets', 'int64', ['N']);
+  const inverseTemperature = graph.input('inverseTemperature', 'float32', []);
+  const upper = llama.layers(trunk, place.fromLayer, config.layers);
+  const hidden = llama.finalNorm(op.gatherND(upper, select));
+  const logprobs = tokenLogprobs(op.mul(hidden, inverseTemperature), llama.head(), targets);
+  graph.output('logprobs', logprobs);
+  if (!training) {
+    graph.output('hidden', hidden);
+    return graph;
+  }
+  const {
+    loss,
+    parameters = [],
+    results = {},
+  } = training.lossOf({
+    graph,
+    logprobs,
+    hidden,
+    logratios: () => {
+      const rows = graph.input('rows', 'float32', ['B', 'N']);
+      const sums = op.squeeze(op.matmul(rows, op.unsqueeze(logprobs, [1])), [1]);
+      return op.sub(sums, graph.input('refSums', 'float32', ['B']));
+    },
+    input: (name, dtype, shape) => graph.input(name, dtype, shape),
+  });
+  graph.output('loss', loss);
+  for (const [name, value] of Object.entries(results)) graph.output(name, value);
+  const trained = [...llama.adapterInputs, ...parameters];
+  gradients(loss, trained).forEach((g, i) => graph.output(`grad.${trained[i]!.name}`, g));
+  return graph;
+}
+
+/**
+ * log softmax(h·Wᵀ) at the targets: h·W[target] − log Σ exp(h·Wᵀ). The one-hot never exists, and the
+ * softmax over V only in the backward pass.
+ *
+ * `hidden` [N, D], `head` [V, D], `targets` int64 [N] → [N].
+ */
+function tokenLogprobs(hidden: Value, head: Value, targets: Value): Value {
+  const chosen = op.reduceSum(op.mul(hidden, op.gather(head, targets)), [1]);
+  return op.sub(chosen, op.reduceLogSumExp(op.matmulTransposed(hidden, head), [1]));
+}

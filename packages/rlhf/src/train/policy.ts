@@ -1,0 +1,199 @@
+// The model in training: one frozen base, a trunk that is computed once per row, and an upper part that
+// any adapter can be fed to. Every method uses these four calls and holds no graph of its own.
+import { float32 } from '@rapport/core';
+import type { Checkpoint, Tensor } from '@rapport/core';
+import { addScaled } from '../optim/adamw.ts';
+import type { Parameters } from '../optim/adamw.ts';
+import type { Runtime, Session } from '../platform.ts';
+import { adapterFeeds } from './adapter.ts';
+import type { Adapter } from './adapter.ts';
+import { adapterSites, policyGraph, trunkGraph } from './policy-graph.ts';
+import type { AdapterPlace, LossParts, PolicyOutputs } from './policy-graph.ts';
+import type { LinearSite } from './llama.ts';
+import {
+  layoutFeeds,
+  lengthOf,
+  packByLength,
+  replyFeeds,
+  rowSumFeed,
+  tokenFeeds,
+  trunkFeed,
+} from './rows.ts';
+import type { Row, TrunkRow } from './rows.ts';
+
+/** What the model says of one row. */
+export interface RowScore {
+  /** log π of each reply token. */
+  readonly logprobs: Float32Array;
+  /** Final hidden states [(n + 1)·D]: at the positions before each reply token, then at the last one. */
+  readonly hidden: Float32Array;
+}
+
+export interface PolicyOptions {
+  readonly place?: AdapterPlace;
+  /** Padded tokens of one run of a graph. */
+  readonly budgetTokens?: number;
+}
+
+export class Policy {
+  readonly checkpoint: Checkpoint;
+  readonly place: AdapterPlace;
+  readonly sites: readonly LinearSite[];
+  /** Padded tokens pushed through the upper part with gradients. */
+  tokensTrained = 0;
+  readonly #runtime: Runtime;
+  readonly #budget: number;
+  readonly #groups: number;
+  #trunk: Promise<Session> | undefined;
+  #scorer: Promise<Session> | undefined;
+
+  constructor(checkpoint: Checkpoint, runtime: Runtime, options: PolicyOptions = {}) {
+    const { config } = checkpoint;
+    this.checkpoint = checkpoint;
+    this.place = options.place ?? { fromLayer: Math.floor(config.layers / 2) };
+    this.sites = adapterSites(config, this.place);
+    this.#runtime = runtime;
+    this.#budget = options.budgetTokens ?? 1024;
+    this.#groups = config.heads / config.kvHeads;
+  }
+
+  /** Rows with their trunk output, in the order given. */
+  async withTrunk(rows: readonly Row[], signal?: AbortSignal): Promise<TrunkRow[]> {
+    const { config } = this.checkpoint;
+    this.#trunk ??= this.#runtime.load(trunkGraph(config, this.place.fromLayer), this.#weights);
+    const session = await this.#trunk;
+    const done = new Map<Row, TrunkRow>();
+    for (const batch of packByLength([...new Set(rows)], lengthOf, this.#budget)) {
+      signal?.throwIfAborted();
+      const width = lengthOf(batch[0]!);
+      const out = await session.run({
+        ...tokenFeeds(batch, width),
+        ...layoutFeeds(batch.length, width, this.#groups),
+      });
+      const data = out['trunk']!.data as Float32Array;
+      batch.forEach((row, b) => {
+        const start = b * width * config.hidden;
+        done.set(row, { ...row, trunk: data.slice(start, start + lengthOf(row) * config.hidden) });
+      });
+    }
+    return rows.map((row) => done.get(row)!);
+  }
+
+  /** Log-probabilities and hidden states of rows under an adapter (`null`: the base), in the order given. */
+  async score(
+    rows: readonly TrunkRow[],
+    adapter: Adapter | null,
+    { temperature = 1, signal }: { temperature?: number; signal?: AbortSignal } = {},
+  ): Promise<RowScore[]> {
+    const { config } = this.checkpoint;
+    this.#scorer ??= this.#runtime.load(policyGraph(config, this.place), this.#weights);
+    const session = await this.#scorer;
+    const lora = adapterFeeds(this.sites, adapter);
+    const done = new Map<Row, RowScore>();
+    for (const batch of packByLength([...new Set(rows)], lengthOf, this.#budget)) {
+      signal?.throwIfAborted();
+      const out = await session.run({
+        ...this.#rowFeeds(batch, temperature),
+        ...replyFeeds(batch, true),
+        ...lora,
+      });
+      const logprobs = out['logprobs']!.data as Float32Array;
+      const hidden = out['hidden']!.data as Float32Array;
+      let at = 0;
+      for (const row of batch) {
+        const end = at + row.reply.length;
+        done.set(row, {
+          logprobs: logprobs.slice(at, end),
+          hidden: hidden.slice(at * config.hidden, (end + 1) * config.hidden),
+        });
+        at = end + 1;
+      }
+    }
+    return rows.map((row) => done.get(row)!);
+  }
+
+  /** A trainer of adapters of one rank for one loss. Dispose it when the method is done. */
+  async trainer(
+    rank: number,
+    lossOf: (policy: PolicyOutputs) => LossParts,
+  ): Promise<PolicyTrainer> {
+    const graph = policyGraph(this.checkpoint.config, this.place, { rank, lossOf });
+    const session = await this.#runtime.load(graph, this.#weights);
+    return new PolicyTrainer(this, session);
+  }
+
+  /** Feeds every run of the upper part needs. */
+  #rowFeeds(batch: readonly TrunkRow[], temperature: number): Record<string, Tensor> {
+    const width = Math.max(...batch.map(lengthOf));
+    return {
+      trunk: trunkFeed(batch, width, this.checkpoint.config.hidden),
+      ...layoutFeeds(batch.length, width, this.#groups),
+      inverseTemperature: float32([], [1 / temperature]),
+    };
+  }
+
+  /** Feeds of a training run, counted. */
+  trainingFeeds(batch: readonly TrunkRow[], temperature: number): Record<string, Tensor> {
+    this.tokensTrained += batch.reduce((n, row) => n + lengthOf(row), 0);
+    return { ...this.#rowFeeds(batch, temperature), ...replyFeeds(batch) };
+  }
+
+  /** What `logratios()` of a loss reads: sums over each row's reply, and the reference's sums. */
+  logratioFeeds(batch: readonly TrunkRow[], refSums: readonly number[]): Record<string, Tensor> {
+    return { rows: rowSumFeed(batch), refSums: float32([batch.length], refSums) };
+  }
+
+  async dispose(): Promise<void> {
+    for (const session of [this.#trunk, this.#scorer]) await (await session)?.dispose();
+    this.#trunk = this.#scorer = undefined;
+  }
+
+  readonly #weights = async (name: string): Promise<Tensor> => {
+    const { tensors } = this.checkpoint;
+    return float32(tensors.get(name)!.shape, await this.checkpoint.read(name));
+  };
+}
+
+/** Runs a loss and its gradients; sums gradients over micro-batches. */
+export class PolicyTrainer {
+  readonly #policy: Policy;
+  readonly #session: Session;
+
+  constructor(policy: Policy, session: Session) {
+    this.#policy = policy;
+    this.#session = session;
+  }
+
+  /**
+   * One micro-batch: adds the gradients to `into` (made on first use) and returns the other outputs.
+   * Gradients are of the adapter's own A and B (not the scaled feed), and of `extra` parameters.
+   */
+  async run(
+    batch: readonly TrunkRow[],
+    adapter: Adapter,
+    feeds: Record<string, Tensor>,
+    into: Parameters,
+    { temperature = 1 }: { temperature?: number } = {},
+  ): Promise<Record<string, Tensor>> {
+    const out = await this.#session.run({
+      ...this.#policy.trainingFeeds(batch, temperature),
+      ...adapterFeeds(this.#policy.sites, adapter),
+      ...feeds,
+    });
+    const scale = adapter.alpha / adapter.rank;
+    for (const [name, tensor] of Object.entries(out)) {
+      if (!name.startsWith('grad.')) continue;
+      const parameter = name.slice('grad.'.length);
+      const g = tensor.data as Float32Array;
+      if (parameter.endsWith('.b') && parameter.startsWith('lora.'))
+        g.forEach((x, i) => (g[i] = x * scale));
+      if (into.has(parameter)) addScaled(into, new Map([[parameter, g]]), 1);
+      else into.set(parameter, g);
+    }
+    return out;
+  }
+
+  dispose(): Promise<void> {
+    return this.#session.dispose();
+  }
+}
