@@ -5,6 +5,7 @@ import { openDatabase, type Database } from '../db/database.ts';
 import { ServerFeed } from './release-feed.ts';
 
 const DAY = 86_400_000;
+const NOW = Date.now();
 let db: Database;
 let answers: Record<string, unknown>;
 let online: boolean;
@@ -24,15 +25,15 @@ function rootOf(version: number, key: KeyPair): Root {
     version,
     keys,
     roles: { root: role, release: role, channel: role },
-    expires: Date.now() + DAY,
+    expires: NOW + DAY,
   };
 }
 
 const channelOf = (version: number, stable = 'base'): Channel => ({
   name: 'main',
   version,
-  issued: Date.now(),
-  expires: Date.now() + DAY,
+  issued: NOW,
+  expires: NOW + DAY,
   stable: stable as 'base',
   blocked: [],
   freeze: false,
@@ -47,32 +48,43 @@ const feed = () => new ServerFeed(db, answer as typeof fetch);
 
 test('the first root is pinned, and a server with other keys is not believed afterwards', async () => {
   const [ours, theirs] = [await newKey(), await newKey()];
-  answers['/v1/root'] = await signDocument(rootOf(1, ours), [ours]);
-  answers['/v1/channel'] = await signDocument(channelOf(1), [ours]);
+  answers['/v1/channel'] = {
+    root: await signDocument(rootOf(1, ours), [ours]),
+    channel: await signDocument(channelOf(1), [ours]),
+  };
   expect((await feed().channel()).version).toBe(1);
-  answers['/v1/root'] = await signDocument(rootOf(1, theirs), [theirs]);
-  answers['/v1/channel'] = await signDocument(channelOf(2), [theirs]);
+  answers['/v1/channel'] = {
+    root: await signDocument(rootOf(1, theirs), [theirs]),
+    channel: await signDocument(channelOf(2), [theirs]),
+  };
   await expect(feed().channel()).rejects.toMatchObject({ code: 'releases/root-version' });
 });
 
 test('roots that were missed are walked one by one', async () => {
   const keys = [await newKey(), await newKey(), await newKey()] as const;
   const roots = keys.map((key, i) => rootOf(i + 1, key));
-  answers['/v1/root'] = await signDocument(roots[0], [keys[0]]);
-  answers['/v1/channel'] = await signDocument(channelOf(1), [keys[0]]);
+  answers['/v1/channel'] = {
+    root: await signDocument(roots[0], [keys[0]]),
+    channel: await signDocument(channelOf(1), [keys[0]]),
+  };
   await feed().channel();
   answers['/v1/root/2'] = await signDocument(roots[1], [keys[0], keys[1]]);
-  answers['/v1/root'] = await signDocument(roots[2], [keys[1], keys[2]]);
-  answers['/v1/channel'] = await signDocument(channelOf(2), [keys[2]]);
+  answers['/v1/channel'] = {
+    root: await signDocument(roots[2], [keys[1], keys[2]]),
+    channel: await signDocument(channelOf(2), [keys[2]]),
+  };
   expect((await feed().channel()).version).toBe(2);
 });
 
 test('an older channel is refused, and without a network the last one known is used', async () => {
   const key = await newKey();
-  answers['/v1/root'] = await signDocument(rootOf(1, key), [key]);
-  answers['/v1/channel'] = await signDocument(channelOf(5), [key]);
+  answers['/v1/channel'] = {
+    root: await signDocument(rootOf(1, key), [key]),
+    channel: await signDocument(channelOf(5), [key]),
+  };
   await feed().channel();
-  answers['/v1/channel'] = await signDocument(channelOf(4), [key]);
+  const old = await signDocument(channelOf(4), [key]);
+  answers['/v1/channel'] = { root: await signDocument(rootOf(1, key), [key]), channel: old };
   await expect(feed().channel()).rejects.toMatchObject({ code: 'releases/channel-rollback' });
   online = false;
   expect((await feed().channel()).version).toBe(5);

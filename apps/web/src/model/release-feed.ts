@@ -44,20 +44,21 @@ export class ServerFeed implements ReleaseFeed {
 
   async channel(): Promise<Channel> {
     const known = (await recall<Channel>(this.#db, CHANNEL_KEY)) ?? null;
-    let envelope: unknown;
+    let answer: { root: unknown; channel: unknown };
     try {
-      envelope = await this.#get('/v1/channel');
+      answer = (await this.#get('/v1/channel')) as typeof answer;
     } catch (error) {
       if (known && isUnreachable(error)) return known;
       throw error;
     }
-    const channel = await acceptChannel(known, envelope, await this.#root());
+    const channel = await acceptChannel(known, answer.channel, await this.#root(answer.root));
     await remember(this.#db, CHANNEL_KEY, channel);
     return channel;
   }
 
   async release(id: string): Promise<Release> {
-    return acceptRelease(id, await this.#get(`/v1/releases/${id}`), await this.#root());
+    const root = await this.#root(await this.#get('/v1/root'));
+    return acceptRelease(id, await this.#get(`/v1/releases/${id}`), root);
   }
 
   async bucket(salt: string): Promise<number> {
@@ -75,13 +76,12 @@ export class ServerFeed implements ReleaseFeed {
     const headers = { Authorization: `Bearer ${device.token}` };
     const response = await this.#fetch(`/v1/releases/${id}/mine`, { headers });
     if (!response.ok) return 0;
-    return Number(((await response.json()) as { count: unknown }).count) || 0;
+    return Number(((await response.json()) as { votes: unknown }).votes) || 0;
   }
 
   /** Walks from the pinned root to the newest, one version at a time. */
-  async #root(): Promise<Root> {
+  async #root(newest: unknown): Promise<Root> {
     let pinned = (await recall<Root>(this.#db, ROOT_KEY)) ?? null;
-    const newest = await this.#get('/v1/root');
     const target = Number((newest as { signed?: { version?: unknown } }).signed?.version) || 0;
     while (pinned && pinned.version + 1 < target) {
       const step = await this.#get(`/v1/root/${pinned.version + 1}`);
