@@ -1,0 +1,130 @@
+// Files by the sha256 of their content: weights and adapters. A blob lies in the blob folder, or is
+// registered where it already lies (a downloaded model is not copied).
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, rename, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { RapportError, type BlobFile, type Chunks } from '@rapport/core';
+import type { Database } from './database.ts';
+
+const CHUNK_BYTES = 1 << 20;
+
+/** A blob that can be served. */
+export interface Blob {
+  path: string;
+  size: number;
+}
+
+export class Blobs {
+  readonly #db: Database;
+  readonly #folder: string;
+
+  constructor(db: Database, dataFolder: string) {
+    this.#db = db;
+    this.#folder = join(dataFolder, 'blobs');
+  }
+
+  /** Keeps `bytes`: durable, and under its digest only once all of it is there. */
+  async put(bytes: Uint8Array, name: string): Promise<BlobFile> {
+    const { digest, chunks } = hashChunks(bytes);
+    await mkdir(this.#folder, { recursive: true });
+    const path = join(this.#folder, digest);
+    const temporary = `${path}.${process.pid}.${Date.now()}`;
+    const file = await open(temporary, 'wx', 0o600);
+    await file.writeFile(bytes);
+    await file.sync();
+    await file.close();
+    await rename(temporary, path);
+    await this.#register(digest, null, bytes.length, chunks);
+    return { name, digest, sizeBytes: bytes.length, chunks };
+  }
+
+  /** Registers a file where it lies; its hashes are computed once. */
+  async adopt(path: string, name = basename(path)): Promise<BlobFile> {
+    const { size } = await stat(path);
+    const known = await this.#db
+      .selectFrom('blobs')
+      .selectAll()
+      .where('path', '=', path)
+      .where('size', '=', size)
+      .executeTakeFirst();
+    if (known)
+      return {
+        name,
+        digest: known.digest,
+        sizeBytes: size,
+        chunks: JSON.parse(known.chunks) as Chunks,
+      };
+    const { digest, chunks } = await hashFile(path);
+    await this.#register(digest, path, size, chunks);
+    return { name, digest, sizeBytes: size, chunks };
+  }
+
+  /** Where a blob lies, or undefined when it is unknown or its file is gone. */
+  async find(digest: string): Promise<Blob | undefined> {
+    const row = await this.#db
+      .selectFrom('blobs')
+      .select('path')
+      .where('digest', '=', digest)
+      .executeTakeFirst();
+    if (!row) return undefined;
+    const path = row.path ?? join(this.#folder, digest);
+    const found = await stat(path).catch(() => undefined);
+    return found && { path, size: found.size };
+  }
+
+  /** Like `find`; throws `blob/missing`. */
+  async need(digest: string): Promise<Blob> {
+    const blob = await this.find(digest);
+    if (blob) return blob;
+    throw new RapportError(
+      'blob/missing',
+      `The file ${digest} is not on this server any more.`,
+      'Restore it from a backup, or build the release again.',
+    );
+  }
+
+  async #register(digest: string, path: string | null, size: number, chunks: Chunks) {
+    await this.#db
+      .insertInto('blobs')
+      .values({ digest, path, size, chunks: JSON.stringify(chunks) })
+      .onConflict((conflict) => conflict.column('digest').doUpdateSet({ path, size }))
+      .execute();
+  }
+}
+
+function hashChunks(bytes: Uint8Array): { digest: string; chunks: Chunks } {
+  const sha256: string[] = [];
+  for (let from = 0; from < bytes.length; from += CHUNK_BYTES)
+    sha256.push(sha256Of(bytes.subarray(from, from + CHUNK_BYTES)));
+  return { digest: sha256Of(bytes), chunks: { size: CHUNK_BYTES, sha256 } };
+}
+
+const sha256Of = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+
+async function hashFile(path: string): Promise<{ digest: string; chunks: Chunks }> {
+  const whole = createHash('sha256');
+  const sha256: string[] = [];
+  const file = await open(path, 'r');
+  try {
+    const buffer = Buffer.alloc(CHUNK_BYTES);
+    for (let at = 0; ;) {
+      const { bytesRead } = await file.read(buffer, 0, CHUNK_BYTES, at);
+      if (bytesRead === 0) break;
+      const piece = buffer.subarray(0, bytesRead);
+      whole.update(piece);
+      sha256.push(sha256Of(piece));
+      at += bytesRead;
+      // A short read in the middle of a file would shift every chunk after it.
+      if (bytesRead < CHUNK_BYTES && at < (await file.stat()).size)
+        throw new Error(`short read of ${path}`);
+    }
+  } finally {
+    await file.close();
+  }
+  return { digest: whole.digest('hex'), chunks: { size: CHUNK_BYTES, sha256 } };
+}
+
+/** The bytes of a blob from `start` to `end`, both inclusive. */
+export const readBlob = ({ path }: Blob, start: number, end: number) =>
+  createReadStream(path, { start, end, highWaterMark: 1 << 18 });

@@ -1,0 +1,83 @@
+// One SQLite file behind Kysely. A commit is on the disk before it is answered: WAL with
+// synchronous=FULL. Every transaction takes the write lock at once, so none fails half way because
+// the command line wrote at the same time.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  CompiledQuery,
+  Kysely,
+  Migrator,
+  SqliteDialect,
+  SqliteDriver,
+  type DatabaseConnection,
+  type Driver,
+  type SqliteDatabase,
+  type SqliteDialectConfig,
+  type Transaction,
+} from 'kysely';
+import Libsql from 'libsql';
+import { RapportError } from '@rapport/core';
+import { migrations } from './migrations.ts';
+import type { Tables } from './schema.ts';
+
+export type Database = Kysely<Tables>;
+/** A database, or a transaction on it. */
+export type Queries = Kysely<Tables> | Transaction<Tables>;
+
+const WAIT_FOR_LOCK_MS = 10_000;
+
+/** Opens, and at first makes, the store in `folder`, migrated to the newest schema. Throws `store/*`. */
+export async function openDatabase(folder: string): Promise<Database> {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const path = join(folder, 'rapport.db');
+  const db = new Kysely<Tables>({ dialect: new LibsqlDialect({ database: openFile(path) }) });
+  const { error } = await new Migrator({
+    db,
+    provider: { getMigrations: () => Promise.resolve(migrations) },
+  }).migrateToLatest();
+  if (!error) return db;
+  await db.destroy();
+  throw new RapportError(
+    'store/migration',
+    `The store ${path} could not be brought to the current schema: ${(error as Error).message}.`,
+    'Use the version of Rapport that made it, or give another folder with --data.',
+    { cause: error },
+  );
+}
+
+function openFile(path: string): SqliteDatabase {
+  try {
+    const file = new Libsql(path);
+    file.exec(`pragma busy_timeout = ${WAIT_FOR_LOCK_MS}`);
+    file.exec('pragma journal_mode = wal');
+    file.exec('pragma synchronous = full');
+    file.exec('pragma secure_delete = on');
+    return file as unknown as SqliteDatabase;
+  } catch (cause) {
+    throw new RapportError(
+      'store/unreadable',
+      `The store ${path} cannot be opened: ${(cause as Error).message}.`,
+      'Check the rights of the folder and the space on the disk, or restore a backup.',
+      { cause },
+    );
+  }
+}
+
+class LibsqlDialect extends SqliteDialect {
+  readonly #config: SqliteDialectConfig;
+
+  constructor(config: SqliteDialectConfig) {
+    super(config);
+    this.#config = config;
+  }
+
+  override createDriver(): Driver {
+    return new ImmediateDriver(this.#config);
+  }
+}
+
+class ImmediateDriver extends SqliteDriver {
+  override async beginTransaction(connection: DatabaseConnection): Promise<void> {
+    await connection.executeQuery(CompiledQuery.raw('begin immediate'));
+  }
+}

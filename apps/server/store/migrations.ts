@@ -1,0 +1,44 @@
+// The schema's history. A migration that was released is never changed; a new one follows it.
+import { sql, type Kysely, type Migration } from 'kysely';
+
+const first: Migration = {
+  async up(db: Kysely<unknown>) {
+    for (const statement of FIRST) await sql.raw(statement).execute(db);
+  },
+};
+
+const FIRST = [
+  `create table devices (id text primary key, token_hash text unique, enrolled_at bigint not null,
+     last_seen_at bigint, revoked_at bigint)`,
+  `create table events (device text not null, id text not null, type text not null, at text not null,
+     received_at bigint not null, release text not null, supersedes text, superseded_by text,
+     consent text not null, hash text not null, body text not null, snapshot_id text,
+     primary key (device, id))`,
+  `create index events_by_snapshot on events (snapshot_id, type)`,
+  `create index events_by_supersedes on events (device, supersedes)`,
+  `create index events_by_arrival on events (received_at)`,
+  `create table tombstones (device text not null, id text not null, erased_at bigint not null,
+     primary key (device, id))`,
+  `create table receipts (id text primary key, device text not null, events integer not null,
+     datasets text not null, releases text not null, erased_at bigint not null)`,
+  `create table datasets (id text primary key, digest text not null, votes integer not null,
+     rankings integer not null, edits integer not null, devices integer not null,
+     created_at bigint not null, flagged_at bigint)`,
+  `create table runs (id text primary key, method text not null, config text not null,
+     dataset text not null, publish text not null, status text not null, attempt integer not null,
+     owner_pid integer, release text, gate text, evaluation text, error text,
+     created_at bigint not null, finished_at bigint)`,
+  `create table releases (id text primary key, envelope text not null, run text, dataset text,
+     created_at bigint not null, flagged_at bigint)`,
+  `create table channels (version integer primary key, envelope text not null, reason text not null,
+     created_at bigint not null)`,
+  `create table roots (version integer primary key, envelope text not null)`,
+  `create table blobs (digest text primary key, path text, size bigint not null, chunks text not null)`,
+  `create table bases (digest text primary key, manifest text not null)`,
+  `create table settings (key text primary key, value text not null)`,
+  `create table sessions (token_hash text primary key, expires_at bigint not null)`,
+  `create table audit (id integer primary key autoincrement, at bigint not null, actor text not null,
+     action text not null, detail text not null)`,
+];
+
+export const migrations: Record<string, Migration> = { '001-first': first };
