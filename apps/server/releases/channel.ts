@@ -1,0 +1,159 @@
+// Who gets which release: one signed document whose version only rises. Every change is a new version
+// with its reason; an old one is signed anew before it expires.
+import { randomBytes } from 'node:crypto';
+import {
+  CHANNEL_LIFE_MS,
+  RapportError,
+  signDocument,
+  type Channel,
+  type Signed,
+} from '@rapport/core';
+import type { Database, Queries } from '../store/database.ts';
+import { readKeys } from './keys.ts';
+import { findRelease } from './registry.ts';
+
+const RENEW_BEFORE_MS = 3 * 86_400_000;
+
+/** The share of devices a new candidate begins with, in percent. */
+export const FIRST_PERCENT = 1;
+
+/** The channel in force, signed anew when less than three days of it are left. */
+export async function currentChannel(db: Database, dataFolder: string): Promise<Signed<Channel>> {
+  const known = await newest(db);
+  if (!known) return change(db, dataFolder, 'first', (channel) => channel);
+  if (known.signed.expires - Date.now() > RENEW_BEFORE_MS) return known;
+  return change(db, dataFolder, 'renewed', (channel) => channel);
+}
+
+/** Signs the channel anew, whatever its age: after its key was rotated. */
+export const renewChannel = (db: Database, dataFolder: string) =>
+  change(db, dataFolder, 'renewed', (channel) => channel);
+
+/** Offers a release to `percent` of devices beside the stable one. Throws `release/unknown`. */
+export async function offerCandidate(
+  db: Database,
+  dataFolder: string,
+  name: string,
+  percent = FIRST_PERCENT,
+): Promise<Signed<Channel>> {
+  const { id: release } = await findRelease(db, name);
+  return change(db, dataFolder, `candidate ${release} ${percent} %`, (channel) => {
+    const salt =
+      channel.candidate?.release === release
+        ? channel.candidate.salt
+        : randomBytes(8).toString('hex');
+    return unblocked({ ...channel, freeze: false, candidate: { release, percent, salt } }, release);
+  });
+}
+
+/** Gives a release to `percent` of devices; at 100 it becomes stable. */
+export async function promote(db: Database, dataFolder: string, name: string, percent = 100) {
+  if (percent < 100) return offerCandidate(db, dataFolder, name, percent);
+  const { id } = await findRelease(db, name);
+  return change(db, dataFolder, `stable ${id}`, ({ candidate, ...channel }) =>
+    unblocked(
+      {
+        ...channel,
+        ...(candidate && candidate.release !== id && { candidate }),
+        stable: id,
+        freeze: false,
+      },
+      id,
+    ),
+  );
+}
+
+/** Takes the candidate back from everybody who has it, and lets nobody change until the next act. */
+export async function halt(db: Database, dataFolder: string): Promise<Signed<Channel>> {
+  return change(db, dataFolder, 'halt', ({ candidate, ...channel }) => ({
+    ...channel,
+    blocked: candidate ? [...new Set([...channel.blocked, candidate.release])] : channel.blocked,
+    freeze: true,
+  }));
+}
+
+/**
+ * Back to what was stable before: a higher version that names an older release. The release left
+ * is blocked, and so is a candidate. Throws `release/no-earlier`.
+ */
+export async function rollback(db: Database, dataFolder: string): Promise<Signed<Channel>> {
+  const now = (await currentChannel(db, dataFolder)).signed;
+  const rows = await db
+    .selectFrom('channels')
+    .select('envelope')
+    .orderBy('version', 'desc')
+    .execute();
+  const earlier = rows
+    .map(({ envelope }) => (JSON.parse(envelope) as Signed<Channel>).signed.stable)
+    .find((stable) => stable !== now.stable && !now.blocked.includes(stable));
+  if (earlier === undefined)
+    throw new RapportError(
+      'release/no-earlier',
+      'No release was stable before this one.',
+      'Use rapport release halt to take back a candidate.',
+    );
+  return change(db, dataFolder, `rollback to ${earlier}`, ({ candidate, ...channel }) => {
+    const left = [candidate?.release, channel.stable].filter((id) => id && id !== 'base');
+    return {
+      ...channel,
+      stable: earlier,
+      blocked: [...new Set([...channel.blocked, ...(left as string[])])],
+      freeze: false,
+    };
+  });
+}
+
+const unblocked = (channel: Channel, id: string): Channel => ({
+  ...channel,
+  blocked: channel.blocked.filter((blocked) => blocked !== id),
+});
+
+async function newest(db: Queries): Promise<Signed<Channel> | undefined> {
+  const row = await db
+    .selectFrom('channels')
+    .select('envelope')
+    .orderBy('version', 'desc')
+    .executeTakeFirst();
+  return row && (JSON.parse(row.envelope) as Signed<Channel>);
+}
+
+const FIRST: Channel = {
+  name: 'main',
+  version: 0,
+  issued: 0,
+  expires: 0,
+  stable: 'base',
+  blocked: [],
+  freeze: false,
+};
+
+async function change(
+  db: Database,
+  dataFolder: string,
+  reason: string,
+  edit: (channel: Channel) => Channel,
+): Promise<Signed<Channel>> {
+  const { channel: key } = await readKeys(db, dataFolder);
+  // Read, sign and write under the store's write lock: versions rise by one whoever else is at it.
+  return db.transaction().execute(async (tx) => {
+    const before = (await newest(tx))?.signed ?? FIRST;
+    const now = Date.now();
+    const next: Channel = {
+      ...edit(before),
+      version: before.version + 1,
+      issued: now,
+      expires: now + CHANNEL_LIFE_MS,
+    };
+    const envelope = await signDocument(next, [key]);
+    await tx
+      .insertInto('channels')
+      .values({
+        version: next.version,
+        envelope: JSON.stringify(envelope),
+        reason,
+        created_at: now,
+      })
+      .execute();
+    return envelope;
+  });
+}

@@ -1,0 +1,109 @@
+// The releases this server has, and the base models behind them.
+import {
+  digestOf,
+  RapportError,
+  signDocument,
+  type BaseModel,
+  type Release,
+  type Signed,
+} from '@rapport/core';
+import type { Database, Queries } from '../store/database.ts';
+import { readKeys } from './keys.ts';
+
+export interface StoredRelease {
+  id: string;
+  envelope: Signed<Release>;
+  dataset: string | null;
+  run: string | null;
+  createdAt: number;
+  /** It learned from something that was erased since. */
+  flagged: boolean;
+}
+
+/** Signs a release and keeps it; the same content is the same release. */
+export async function addRelease(
+  db: Database,
+  dataFolder: string,
+  release: Release,
+  origin: { run?: string; dataset?: string } = {},
+): Promise<string> {
+  const { release: key } = await readKeys(db, dataFolder);
+  const id = await digestOf(release);
+  const envelope = await signDocument(release, [key]);
+  const flagged = await parentFlag(db, release);
+  await db
+    .insertInto('releases')
+    .values({
+      id,
+      envelope: JSON.stringify(envelope),
+      run: origin.run ?? null,
+      dataset: origin.dataset ?? null,
+      created_at: Date.now(),
+      flagged_at: flagged,
+    })
+    .onConflict((conflict) => conflict.column('id').doNothing())
+    .execute();
+  return id;
+}
+
+/** What goes on from a flagged release has learned from the same. */
+async function parentFlag(db: Queries, { parents }: Release): Promise<number | null> {
+  if (parents.length === 0) return null;
+  const row = await db
+    .selectFrom('releases')
+    .select('flagged_at')
+    .where('id', 'in', parents)
+    .where('flagged_at', 'is not', null)
+    .executeTakeFirst();
+  return row?.flagged_at ?? null;
+}
+
+/** Releases, newest first. */
+export async function listReleases(db: Queries): Promise<StoredRelease[]> {
+  const rows = await db.selectFrom('releases').selectAll().orderBy('created_at', 'desc').execute();
+  return rows.map((row) => ({
+    id: row.id,
+    envelope: JSON.parse(row.envelope) as Signed<Release>,
+    dataset: row.dataset,
+    run: row.run,
+    createdAt: row.created_at,
+    flagged: row.flagged_at !== null,
+  }));
+}
+
+/** The release of that id, or of the only one that begins so. Throws `release/unknown`. */
+export async function findRelease(db: Queries, name: string): Promise<StoredRelease> {
+  const found = (await listReleases(db)).filter(({ id }) => id.startsWith(name));
+  if (found.length === 1 && name.length >= 4) return found[0]!;
+  throw new RapportError(
+    'release/unknown',
+    found.length > 1 ? `Several releases begin with ${name}.` : `There is no release ${name}.`,
+    'See rapport release list.',
+  );
+}
+
+/** Keeps the description of a base model. */
+export async function addBase(db: Queries, base: BaseModel): Promise<void> {
+  await db
+    .insertInto('bases')
+    .values({ digest: base.digest, manifest: JSON.stringify(base) })
+    .onConflict((conflict) =>
+      conflict.column('digest').doUpdateSet({ manifest: JSON.stringify(base) }),
+    )
+    .execute();
+}
+
+/** The base model of that digest. Throws `base/unknown`. */
+export async function findBase(db: Queries, digest: string): Promise<BaseModel> {
+  const row = await db
+    .selectFrom('bases')
+    .select('manifest')
+    .where('digest', '=', digest)
+    .executeTakeFirst();
+  if (row) return JSON.parse(row.manifest) as BaseModel;
+  throw new RapportError(
+    'base/unknown',
+    `The base model ${digest} is not known here.`,
+    'Start the server with --model, or build the release again with --base.',
+  );
+}
