@@ -1,0 +1,460 @@
+// Training runs: started, followed, cancelled, resumed, and turned into releases. The run table is the
+// truth; only the newest attempt of a run may write its end.
+import { randomInt } from 'node:crypto';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { RapportError } from '@rapport/core';
+import { buildRelease } from '../releases/build.ts';
+import { currentChannel, offerCandidate, promote } from '../releases/channel.ts';
+import { ownBase } from '../releases/model.ts';
+import { addRelease, findRelease } from '../releases/registry.ts';
+import { audit } from '../store/audit.ts';
+import type { Blobs } from '../store/blobs.ts';
+import type { Database } from '../store/database.ts';
+import { datasetRows, findDataset, freezeDataset, listDatasets } from '../store/datasets.ts';
+import { countJudgements } from '../store/events.ts';
+import type { RunStatus, RunTable } from '../store/schema.ts';
+import { recall, remember } from '../store/settings.ts';
+import { uuidv7 } from '../store/uuid.ts';
+import { cancelFile, linesFrom, progressFile, rowsFile, writeWhole } from './files.ts';
+import { LocalTrainer } from './local.ts';
+import type {
+  Failure,
+  Gate,
+  Method,
+  ProgressRecord,
+  Publish,
+  RunSpec,
+  TrainingResult,
+} from './spec.ts';
+
+export interface RunRequest {
+  method?: Method | undefined;
+  /** Id of a dataset; without it a new one is frozen, or the newest taken when nothing is new. */
+  dataset?: string | undefined;
+  publish?: Publish | undefined;
+  config?: Record<string, unknown> | undefined;
+}
+
+/** A run as people see it. */
+export interface Run {
+  id: string;
+  method: string;
+  status: RunStatus;
+  dataset: string;
+  publish: string;
+  attempt: number;
+  release: string | null;
+  gate: Gate | null;
+  evaluation: Record<string, unknown> | null;
+  error: string | null;
+  failure: Failure | null;
+  createdAt: number;
+  finishedAt: number | null;
+}
+
+/** "When so many new votes have come, train": null is never. */
+export interface Schedule {
+  votes: number;
+  method: Method;
+  publish: Publish;
+}
+
+interface Surroundings {
+  db: Database;
+  blobs: Blobs;
+  dataFolder: string;
+  runsFolder: string;
+  trainer?: LocalTrainer;
+}
+
+const FOLLOW_EVERY_MS = 250;
+const SCHEDULE_EVERY_MS = 60_000;
+
+export class Runs {
+  readonly #around: Surroundings;
+  readonly #trainer: LocalTrainer;
+  readonly #active = new Map<string, { ref: string; ended: Promise<void> }>();
+  #timer: NodeJS.Timeout | undefined;
+  #looking: Promise<void> | undefined;
+  #stopping = false;
+
+  constructor(around: Surroundings) {
+    this.#around = around;
+    this.#trainer = around.trainer ?? new LocalTrainer();
+  }
+
+  /** Starts a run; it goes on by itself. Throws `dataset/*`, `base/*`, `run/busy`. */
+  async start(request: RunRequest, actor = 'cli'): Promise<Run> {
+    const { db } = this.#around;
+    await this.#needIdle();
+    const { method = 'ppo', publish = 'candidate', config = {} } = request;
+    await ownBase(db);
+    const dataset = await this.#datasetFor(request.dataset);
+    const id = uuidv7();
+    const seed = typeof config['seed'] === 'number' ? config['seed'] : randomInt(2 ** 31);
+    await db
+      .insertInto('runs')
+      .values({
+        id,
+        method,
+        config: JSON.stringify({ ...config, seed }),
+        dataset: dataset.id,
+        publish,
+        status: 'queued',
+        attempt: 0,
+        owner_pid: process.pid,
+        release: null,
+        gate: null,
+        evaluation: null,
+        error: null,
+        created_at: Date.now(),
+        finished_at: null,
+      })
+      .execute();
+    await audit(db, actor, 'run.start', { run: id, method, dataset: dataset.id, publish });
+    await this.#attempt(id);
+    return this.show(id);
+  }
+
+  /** Goes on with a run that failed or was cancelled, from its last checkpoint. */
+  async resume(name: string, actor = 'cli'): Promise<Run> {
+    const { id, status } = await this.show(name);
+    if (status !== 'failed' && status !== 'cancelled')
+      throw new RapportError(
+        'run/not-resumable',
+        `Run ${id} is ${status}; only a failed or cancelled run can go on.`,
+        'Start a new one with rapport train.',
+      );
+    await this.#needIdle();
+    await audit(this.#around.db, actor, 'run.resume', { run: id });
+    await this.#attempt(id);
+    return this.show(id);
+  }
+
+  /** Stops a run, whichever process works on it. */
+  async cancel(name: string, actor = 'cli'): Promise<Run> {
+    const run = await this.show(name);
+    const { db } = this.#around;
+    if (run.status === 'running' || run.status === 'queued') {
+      await audit(db, actor, 'run.cancel', { run: run.id });
+      const active = this.#active.get(run.id);
+      if (active) {
+        await this.#trainer.cancel(active.ref);
+        await active.ended;
+      } else await this.#askToCancel(run);
+    }
+    return this.show(run.id);
+  }
+
+  /** Runs, newest first. */
+  async list(): Promise<Run[]> {
+    const rows = await this.#around.db
+      .selectFrom('runs')
+      .selectAll()
+      .orderBy('created_at', 'desc')
+      .execute();
+    return rows.map(runOf);
+  }
+
+  /** The run of that id, or of the only one that begins so. Throws `run/unknown`. */
+  async show(name: string): Promise<Run> {
+    const all = await this.list();
+    const found = all.filter(({ id }) => id.startsWith(name));
+    if (found.length === 1) return found[0]!;
+    throw new RapportError(
+      'run/unknown',
+      found.length > 1 ? `Several runs begin with ${name}.` : `There is no run ${name}.`,
+      'See rapport runs list.',
+    );
+  }
+
+  /** The progress of a run from its beginning, until it has ended or `signal` aborts. */
+  async *progress(id: string, signal?: AbortSignal): AsyncGenerator<ProgressRecord> {
+    const path = progressFile(this.#folder(id));
+    let cursor = 0;
+    for (;;) {
+      const { status } = await this.show(id);
+      const more = await linesFrom(path, cursor);
+      cursor = more.cursor;
+      for (const line of more.lines) yield JSON.parse(line) as ProgressRecord;
+      if ((status !== 'running' && status !== 'queued') || signal?.aborted) return;
+      await sleep(FOLLOW_EVERY_MS, undefined, { signal }).catch(() => {});
+    }
+  }
+
+  /** Waits for a run of this process to end. */
+  async wait(id: string): Promise<Run> {
+    await this.#active.get(id)?.ended;
+    return this.show(id);
+  }
+
+  /** Runs whose process is gone have failed; whatever came before them is untouched. */
+  async failOrphans(): Promise<void> {
+    const { db } = this.#around;
+    const rows = await db
+      .selectFrom('runs')
+      .selectAll()
+      .where('status', 'in', ['queued', 'running'])
+      .execute();
+    for (const { id, attempt, owner_pid: pid } of rows) {
+      if (this.#active.has(id) || (pid !== null && pid !== process.pid && isAlive(pid))) continue;
+      await this.#finish(id, attempt, {
+        status: 'failed',
+        error: {
+          code: 'training/interrupted',
+          message: 'The server ended while this run was under way.',
+          remedy: `Resume it: rapport runs resume ${id}`,
+        },
+      });
+    }
+  }
+
+  async schedule(): Promise<Schedule | null> {
+    const text = await recall(this.#around.db, 'schedule');
+    return text ? (JSON.parse(text) as Schedule) : null;
+  }
+
+  /** Sets, or with null ends, the schedule. */
+  async setSchedule(schedule: Schedule | null, actor = 'cli'): Promise<void> {
+    await remember(this.#around.db, 'schedule', schedule && JSON.stringify(schedule));
+    await audit(this.#around.db, actor, 'schedule', { schedule });
+  }
+
+  /** Looks at the schedule every minute; the server calls it, a command does not. */
+  startSchedule(): void {
+    this.#timer = setInterval(() => this.noticeEvents(), SCHEDULE_EVERY_MS);
+    this.#timer.unref();
+  }
+
+  /** New judgements came: starts a run when the schedule says so. */
+  noticeEvents(): void {
+    if (!this.#timer || this.#looking || this.#stopping) return;
+    this.#looking = this.#followSchedule()
+      .catch(() => {})
+      .finally(() => (this.#looking = undefined));
+  }
+
+  /** Ends the runs of this process; they can be resumed. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    clearInterval(this.#timer);
+    await this.#looking;
+    const active = [...this.#active.values()];
+    await Promise.all(active.map(({ ref }) => this.#trainer.cancel(ref)));
+    await Promise.all(active.map(({ ended }) => ended));
+  }
+
+  async #followSchedule(): Promise<void> {
+    const schedule = await this.schedule();
+    if (!schedule) return;
+    const { unused } = await countJudgements(this.#around.db);
+    if (unused < schedule.votes) return;
+    const busy = (await this.list()).some(({ status }) => status === 'running');
+    if (!busy) await this.start({ method: schedule.method, publish: schedule.publish }, 'schedule');
+  }
+
+  async #needIdle(): Promise<void> {
+    await this.failOrphans();
+    const [busy] = (await this.list()).filter(({ status }) => status === 'running');
+    if (!busy) return;
+    throw new RapportError(
+      'run/busy',
+      `Run ${busy.id} is under way, and one is trained at a time.`,
+      `Wait for it, or cancel it: rapport runs cancel ${busy.id}`,
+    );
+  }
+
+  async #datasetFor(name: string | undefined) {
+    const { db } = this.#around;
+    if (name) return findDataset(db, name);
+    if ((await countJudgements(db)).unused > 0) return freezeDataset(db);
+    const [newest] = await listDatasets(db);
+    return newest ?? freezeDataset(db);
+  }
+
+  /** Begins the next attempt; from here on no earlier one can end the run. */
+  async #attempt(id: string): Promise<void> {
+    const { db } = this.#around;
+    const row = await db
+      .updateTable('runs')
+      .set(({ eb }) => ({
+        attempt: eb('attempt', '+', 1),
+        status: 'running',
+        owner_pid: process.pid,
+        error: null,
+        finished_at: null,
+      }))
+      .where('id', '=', id)
+      .returningAll()
+      .executeTakeFirstOrThrow();
+    const prepared = await this.#prepare(row).catch((error: unknown) => asFailure(error));
+    if ('status' in prepared) return this.#finish(id, row.attempt, prepared);
+    const ref = await this.#trainer.submit(this.#folder(id), prepared);
+    const ended = this.#trainer
+      .ended(ref)
+      .then((result) => this.#finish(id, row.attempt, result))
+      .catch((error: unknown) => this.#finish(id, row.attempt, asFailure(error)))
+      .finally(() => this.#active.delete(id));
+    this.#active.set(id, { ref, ended });
+  }
+
+  async #prepare(row: RunTable): Promise<RunSpec> {
+    const { db, blobs, dataFolder } = this.#around;
+    const folder = this.#folder(row.id);
+    const dataset = await findDataset(db, row.dataset);
+    const { stable } = (await currentChannel(db, dataFolder)).signed;
+    const current = stable === 'base' ? null : (await findRelease(db, stable)).envelope.signed;
+    const base = current?.base ?? (await ownBase(db));
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const rows = await datasetRows(db, dataset.id);
+    await writeWhole(rowsFile(folder), rows.map((item) => `${JSON.stringify(item)}\n`).join(''));
+    const files = [];
+    for (const { name, digest } of base.files)
+      files.push({ name, path: (await blobs.need(digest)).path });
+    const config = JSON.parse(row.config) as Record<string, unknown> & { seed: number };
+    const adapter = current?.adapter;
+    return {
+      run: row.id,
+      attempt: row.attempt,
+      kind: row.method as Method,
+      base: { digest: base.digest, format: base.format, files },
+      init: adapter
+        ? {
+            release: stable,
+            path: (await blobs.need(adapter.digest)).path,
+            rank: adapter.rank,
+            alpha: adapter.alpha,
+            targets: adapter.targets,
+          }
+        : null,
+      dataset: { id: dataset.id, digest: dataset.digest },
+      rows: rowsFile(folder),
+      checkpoint: join(folder, 'checkpoint'),
+      config,
+      seed: config.seed,
+    };
+  }
+
+  async #finish(id: string, attempt: number, result: TrainingResult): Promise<void> {
+    // The judgements were copied for the child alone: an erasure must find no copy left.
+    await rm(rowsFile(this.#folder(id)), { force: true });
+    if (result.status !== 'done') return this.#end(id, attempt, result);
+    const release = await this.#release(id, attempt, result).catch((error: unknown) =>
+      this.#end(id, attempt, asFailure(error)),
+    );
+    if (release) await this.#end(id, attempt, result, release);
+  }
+
+  /** Keeps what was trained as a release; publishes it when its gate was passed. */
+  async #release(
+    id: string,
+    attempt: number,
+    result: Extract<TrainingResult, { status: 'done' }>,
+  ): Promise<string | void> {
+    const { db, blobs, dataFolder } = this.#around;
+    const row = await db
+      .selectFrom('runs')
+      .selectAll()
+      .where('id', '=', id)
+      .executeTakeFirstOrThrow();
+    if (row.attempt !== attempt || row.status !== 'running') return;
+    const dataset = await findDataset(db, row.dataset);
+    const { stable } = (await currentChannel(db, dataFolder)).signed;
+    const current = stable === 'base' ? null : (await findRelease(db, stable)).envelope.signed;
+    const { adapter, tokenizerDigest, golden, evaluation, gate } = result;
+    const release = await buildRelease(blobs, {
+      base: current?.base ?? (await ownBase(db)),
+      adapterFolder: adapter,
+      tokenizerDigest,
+      ...(golden && { golden }),
+      evaluation: { ...evaluation, method: row.method, gate },
+      dataset: {
+        digest: dataset.digest,
+        count: dataset.votes + dataset.rankings + dataset.edits,
+        devices: dataset.devices,
+      },
+      parents: stable === 'base' ? [] : [stable],
+    });
+    const released = await addRelease(db, dataFolder, release, { run: id, dataset: dataset.id });
+    if (gate.passed && row.publish === 'candidate') await offerCandidate(db, dataFolder, released);
+    if (gate.passed && row.publish === 'stable') await promote(db, dataFolder, released);
+    await audit(db, 'run', 'release', { run: id, release: released, passed: gate.passed });
+    return released;
+  }
+
+  /** Writes the end of a run, once, and only for its newest attempt. */
+  async #end(id: string, attempt: number, result: TrainingResult, release?: string): Promise<void> {
+    const done = result.status === 'done' ? result : undefined;
+    await this.#around.db
+      .updateTable('runs')
+      .set({
+        status: result.status,
+        release: release ?? null,
+        gate: done ? JSON.stringify(done.gate) : null,
+        evaluation: done ? JSON.stringify(done.evaluation) : null,
+        error: result.status === 'failed' ? JSON.stringify(result.error) : null,
+        finished_at: Date.now(),
+      })
+      .where('id', '=', id)
+      .where('attempt', '=', attempt)
+      .where('status', 'in', ['queued', 'running'])
+      .execute();
+  }
+
+  /** Another process works on it: leaves a note where its child looks, and waits. */
+  async #askToCancel({ id, attempt }: Run): Promise<void> {
+    await writeWhole(cancelFile(this.#folder(id), attempt), '');
+    for (let tries = 0; tries < 60; tries++) {
+      await this.failOrphans();
+      const { status } = await this.show(id);
+      if (status !== 'running' && status !== 'queued') return;
+      await sleep(FOLLOW_EVERY_MS);
+    }
+  }
+
+  #folder(id: string): string {
+    return join(this.#around.runsFolder, id);
+  }
+}
+
+function runOf(row: RunTable): Run {
+  const failure = row.error ? (JSON.parse(row.error) as Failure) : null;
+  return {
+    id: row.id,
+    method: row.method,
+    status: row.status,
+    dataset: row.dataset,
+    publish: row.publish,
+    attempt: row.attempt,
+    release: row.release,
+    gate: row.gate ? (JSON.parse(row.gate) as Gate) : null,
+    evaluation: row.evaluation ? (JSON.parse(row.evaluation) as Record<string, unknown>) : null,
+    error: failure?.message ?? null,
+    failure,
+    createdAt: row.created_at,
+    finishedAt: row.finished_at,
+  };
+}
+
+function asFailure(error: unknown): Extract<TrainingResult, { status: 'failed' }> {
+  const known = error instanceof RapportError;
+  return {
+    status: 'failed',
+    error: {
+      code: known ? error.code : 'training/failed',
+      message: (error as Error).message,
+      remedy: known ? error.remedy : 'Look at the message, then resume the run.',
+    },
+  };
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}

@@ -1,0 +1,79 @@
+// The hand-off between the server and whatever trains: what is asked for, and what comes back. A
+// backend gets a folder with `run.json` and the judgements, appends lines to `progress.jsonl`, and
+// writes `result.json` last. Nothing here knows how training works.
+import type { Golden } from '@rapport/core';
+
+export const METHODS = ['ppo', 'rloo', 'dpo', 'kto', 'sft'] as const;
+export type Method = (typeof METHODS)[number];
+
+/** Who gets the release of a run that passes its gate. */
+export const PUBLISH = ['candidate', 'stable', 'no'] as const;
+export type Publish = (typeof PUBLISH)[number];
+
+/** `run.json`. Paths are absolute. */
+export interface RunSpec {
+  run: string;
+  attempt: number;
+  kind: Method;
+  base: { digest: string; format: 'gguf' | 'safetensors'; files: { name: string; path: string }[] };
+  /** The adapter of the release that is trained on, with its PEFT config; null for the bare base. */
+  init: { release: string; path: string; rank: number; alpha: number; targets: string[] } | null;
+  dataset: { id: string; digest: string };
+  /** JSON lines of `{id, device, type, body}`. */
+  rows: string;
+  /** Survives from attempt to attempt. */
+  checkpoint: string;
+  config: Record<string, unknown>;
+  seed: number;
+}
+
+/** One line of progress: a stage, a step, and whatever numbers it measured. */
+export interface ProgressRecord {
+  stage: string;
+  step?: number;
+  steps?: number;
+  [metric: string]: unknown;
+}
+
+export interface GateCheck {
+  name: string;
+  passed: boolean;
+  detail: string;
+}
+export interface Gate {
+  passed: boolean;
+  checks: GateCheck[];
+}
+
+/** What failed, as an error tells it. */
+export interface Failure {
+  code: string;
+  message: string;
+  remedy: string;
+}
+
+/** `result.json`. An adapter is a folder in PEFT layout. */
+export type TrainingResult =
+  | {
+      status: 'done';
+      adapter: string;
+      tokenizerDigest: string;
+      golden?: Golden;
+      gate: Gate;
+      evaluation: Record<string, unknown>;
+    }
+  | { status: 'cancelled' }
+  | { status: 'failed'; error: Failure };
+
+/** Where a submitted job is. */
+export type JobStatus = { state: 'running' } | { state: 'ended'; result: TrainingResult };
+
+/** A place that trains: a child process here, a cluster elsewhere. A ref names a submitted job. */
+export interface Trainer {
+  submit(folder: string, spec: RunSpec): Promise<string>;
+  status(ref: string): Promise<JobStatus>;
+  /** Lines after `cursor`, and the cursor behind them. */
+  logs(ref: string, cursor: number): Promise<{ lines: string[]; cursor: number }>;
+  /** Asks it to stop; `status` tells when it has. */
+  cancel(ref: string): Promise<void>;
+}
