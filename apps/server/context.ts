@@ -1,0 +1,33 @@
+// Everything a request or a command works on, opened once: store, blobs, keys, training.
+import { join, resolve } from 'node:path';
+import { ensureKeys } from './releases/keys.ts';
+import { Blobs } from './store/blobs.ts';
+import { openDatabase, type Database } from './store/database.ts';
+import { Runs } from './trainer/runs.ts';
+
+export interface Context {
+  readonly dataFolder: string;
+  readonly db: Database;
+  readonly blobs: Blobs;
+  readonly runs: Runs;
+  close(): Promise<void>;
+}
+
+/** Opens a data folder: migrates the store and makes the keys at first. Throws `store/*`, `keys/*`. */
+export async function openContext(folder: string): Promise<Context> {
+  const dataFolder = resolve(folder);
+  const db = await openDatabase(dataFolder);
+  await ensureKeys(db, dataFolder);
+  const blobs = new Blobs(db, dataFolder);
+  const runs = new Runs({ db, blobs, dataFolder, runsFolder: join(dataFolder, 'runs') });
+  return {
+    dataFolder,
+    db,
+    blobs,
+    runs,
+    async close() {
+      await runs.stop();
+      await db.destroy();
+    },
+  };
+}
