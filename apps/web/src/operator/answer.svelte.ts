@@ -1,4 +1,8 @@
-// The newest answer to one question, asked again every few seconds while it is on screen.
+// The newest answer to one question, asked again every few seconds while it is on screen. Made while a
+// component begins; a session that ended leads back to the door.
+
+import { RapportError } from '@rapport/core';
+import { useConsole } from './context.ts';
 
 const AGAIN_MS = 5000;
 
@@ -6,6 +10,7 @@ export class Answer<T> {
   value = $state.raw<T | null>(null);
   error = $state<string | null>(null);
   readonly #ask: () => Promise<T>;
+  readonly #operator = useConsole();
 
   constructor(ask: () => Promise<T>) {
     this.#ask = ask;
@@ -22,6 +27,10 @@ export class Answer<T> {
       this.error = null;
     } catch (error) {
       this.error = (error as Error).message;
+      if (isSignedOut(error)) this.#operator.session = 'out';
     }
   }
 }
+
+const isSignedOut = (error: unknown) =>
+  error instanceof RapportError && error.code === 'operator/signed-out';

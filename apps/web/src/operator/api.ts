@@ -1,54 +1,16 @@
-// The console's way to the server: typed calls, errors with their remedy.
+// The console's way to the server: calls typed by the server's own routes, errors with their remedy.
+import { hc, type InferResponseType } from 'hono/client';
 import { RapportError } from '@rapport/core';
+import type { AppType } from '../../../server/app.ts';
 
-export interface Overview {
-  votes: number;
-  rankings: number;
-  devices: number;
-  unusedVotes: number;
-  stable: string;
-  candidate: { release: string; percent: number } | null;
-  model: string;
-}
+/** Every path of the operator API. */
+export const api = hc<AppType>('/').v1.operator;
 
-export interface VoteRow {
-  id: string;
-  type: string;
-  receivedAt: number;
-  device: string;
-  release: string;
-  summary: string;
-}
-
-export interface DatasetRow {
-  id: string;
-  digest: string;
-  votes: number;
-  rankings: number;
-  devices: number;
-  createdAt: number;
-}
-
-export interface RunRow {
-  id: string;
-  method: string;
-  status: string;
-  dataset: string;
-  release: string | null;
-  createdAt: number;
-  error: string | null;
-}
-
-export interface GateCheck {
-  name: string;
-  passed: boolean;
-  detail: string;
-}
-
-export interface RunDetail extends RunRow {
-  gate: { passed: boolean; checks: GateCheck[] } | null;
-  evaluation: Record<string, unknown> | null;
-}
+export type VoteRow = InferResponseType<typeof api.votes.$get>[number];
+export type DatasetRow = InferResponseType<typeof api.datasets.$get>[number];
+export type RunRow = InferResponseType<typeof api.runs.$get>[number];
+export type ReleaseRow = InferResponseType<typeof api.releases.$get>[number];
+export type DeviceRow = InferResponseType<typeof api.devices.$get>[number];
 
 /** One line of a trainer's progress: a stage, a step, and whatever numbers it reports. */
 export interface ProgressRecord {
@@ -57,38 +19,25 @@ export interface ProgressRecord {
   [metric: string]: unknown;
 }
 
-export interface ReleaseRow {
-  id: string;
-  state: string;
-  createdAt: number;
-  votes: number | null;
+/** The second argument of a call that sends a JSON body. */
+export const sending = (body: object) => ({
+  init: { body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } },
+});
+
+interface Answered<T> {
+  ok: boolean;
+  status: number;
+  json(): Promise<T>;
 }
 
-export interface DeviceRow {
-  id: string;
-  enrolledAt: number;
-  lastSeenAt: number | null;
-  events: number;
-  revoked: boolean;
-}
-
-/** Calls one path of the operator API; throws what the server says, with its remedy. */
-export async function call<T>(
-  method: 'GET' | 'POST' | 'DELETE',
-  path: string,
-  body?: unknown,
-): Promise<T> {
-  const response = await fetch(`/v1/operator${path}`, {
-    method,
-    headers: { 'Content-Type': 'application/json' },
-    ...(body !== undefined && { body: JSON.stringify(body) }),
-  });
-  const answer: unknown = await response.json().catch(() => null);
-  if (response.ok) return answer as T;
-  const { code, message, remedy } = (answer ?? {}) as Partial<RapportError>;
+/** What the server answered; throws what it says is wrong, with its remedy. */
+export async function answerOf<T>(asked: Promise<Answered<T>>): Promise<T> {
+  const response = await asked;
+  if (response.ok) return response.json();
+  const said = (await response.json().catch(() => ({}))) as Partial<RapportError>;
   throw new RapportError(
-    code ?? 'operator/refused',
-    message ?? `The server answered ${response.status}.`,
-    remedy ?? 'Look at the log of the server.',
+    said.code ?? 'operator/refused',
+    said.message ?? `The server answered ${response.status}.`,
+    said.remedy ?? 'Look at the log of the server.',
   );
 }

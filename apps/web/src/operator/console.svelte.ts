@@ -1,7 +1,7 @@
 // The console's state: who is signed in, which page is open, and the last answer for it.
 import type { LanguageCode } from '../ui/language.svelte.ts';
 import { consoleEn, consoleZh, type ConsoleWords } from './words.ts';
-import { call } from './api.ts';
+import { answerOf, api } from './api.ts';
 
 export const PAGES = ['overview', 'votes', 'datasets', 'runs', 'releases', 'devices'] as const;
 export type Page = (typeof PAGES)[number];
@@ -23,10 +23,7 @@ export class Console {
     this.follow();
     addEventListener('hashchange', () => this.follow());
     try {
-      const { signedIn, needsSetup } = await call<{ signedIn: boolean; needsSetup: boolean }>(
-        'GET',
-        '/session',
-      );
+      const { signedIn, needsSetup } = await answerOf(api.session.$get());
       this.session = signedIn ? 'in' : needsSetup ? 'setup' : 'out';
     } catch (error) {
       this.session = 'out';
