@@ -6,6 +6,7 @@ import { currentChannel } from '../releases/channel.ts';
 import { newestRoot, rootVersion } from '../releases/keys.ts';
 import { modelOfClients } from '../releases/model.ts';
 import { findRelease } from '../releases/registry.ts';
+import { datasetsUpTo } from '../store/datasets.ts';
 import { deviceOfRequest } from './bearer.ts';
 
 export function releaseRoutes({ db, dataFolder }: Context) {
@@ -35,7 +36,8 @@ export function releaseRoutes({ db, dataFolder }: Context) {
       const row = await db
         .selectFrom('events')
         .select(({ fn }) => fn.countAll<number>().as('votes'))
-        .where('snapshot_id', '=', dataset ?? '')
+        .where('snapshot_id', 'in', await datasetsUpTo(db, dataset ?? ''))
+        .where('superseded_by', 'is', null)
         .where('device', '=', device)
         .executeTakeFirstOrThrow();
       return c.json({ votes: row.votes }, 200);

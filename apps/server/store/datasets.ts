@@ -65,7 +65,12 @@ const nothingNew = () =>
 
 /** Datasets, newest first. */
 export async function listDatasets(db: Queries): Promise<Dataset[]> {
-  const rows = await db.selectFrom('datasets').selectAll().orderBy('created_at', 'desc').execute();
+  const rows = await db
+    .selectFrom('datasets')
+    .selectAll()
+    .orderBy('created_at', 'desc')
+    .orderBy('id', 'desc')
+    .execute();
   return rows.map(({ created_at, flagged_at, ...row }) => ({
     ...row,
     createdAt: created_at,
@@ -98,11 +103,36 @@ export async function datasetRows(db: Queries, id: string): Promise<DatasetRow[]
     .orderBy('device')
     .orderBy('id')
     .execute();
-  return rows.map(({ id, device, type, body }) => ({
-    id,
-    device,
-    ...({ type, body: JSON.parse(body) } as Judgement),
-  }));
+  return rows.map(rowOf);
+}
+
+const rowOf = (row: { id: string; device: string; type: string; body: string }): DatasetRow => ({
+  id: row.id,
+  device: row.device,
+  ...({ type: row.type, body: JSON.parse(row.body) } as Judgement),
+});
+
+/**
+ * What a release trained on dataset `id` learns from: the current judgements of it and of every
+ * dataset before it, since each release is trained from the base anew.
+ */
+export async function learnedRows(db: Queries, id: string): Promise<DatasetRow[]> {
+  const upTo = await datasetsUpTo(db, id);
+  const rows = await db
+    .selectFrom('events')
+    .select(['id', 'device', 'type', 'body'])
+    .where('snapshot_id', 'in', upTo)
+    .where('superseded_by', 'is', null)
+    .orderBy('device')
+    .orderBy('id')
+    .execute();
+  return rows.map(rowOf);
+}
+
+/** The dataset and all that were frozen before it; none for an unknown one. */
+export async function datasetsUpTo(db: Queries, id: string): Promise<string[]> {
+  const all = (await listDatasets(db)).map((dataset) => dataset.id).reverse();
+  return all.slice(0, all.indexOf(id) + 1);
 }
 
 /** What two datasets hold apart and in common. */

@@ -2,6 +2,7 @@
 // release that learned from what is gone is flagged.
 import { RapportError } from '@rapport/core';
 import type { Database, Queries } from './database.ts';
+import { datasetsUpTo } from './datasets.ts';
 import { needDevice } from './devices.ts';
 import { uuidv7 } from './uuid.ts';
 
@@ -149,7 +150,8 @@ async function flag(tx: Queries, datasets: readonly string[], at: number): Promi
   const touched = new Set<string>();
   for (const { id, dataset, envelope } of rows) {
     const { parents } = (JSON.parse(envelope) as { signed: { parents: string[] } }).signed;
-    const learned = dataset !== null && datasets.includes(dataset);
+    const from = dataset === null ? [] : await datasetsUpTo(tx, dataset);
+    const learned = from.some((id) => datasets.includes(id));
     if (learned || parents.some((parent) => touched.has(parent))) touched.add(id);
   }
   if (touched.size > 0)

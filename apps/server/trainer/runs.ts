@@ -12,7 +12,13 @@ import { addRelease, findRelease } from '../releases/registry.ts';
 import { audit } from '../store/audit.ts';
 import type { Blobs } from '../store/blobs.ts';
 import type { Database } from '../store/database.ts';
-import { datasetRows, findDataset, freezeDataset, listDatasets } from '../store/datasets.ts';
+import {
+  findDataset,
+  freezeDataset,
+  learnedRows,
+  listDatasets,
+  type Dataset,
+} from '../store/datasets.ts';
 import { countJudgements } from '../store/events.ts';
 import type { RunStatus, RunTable } from '../store/schema.ts';
 import { recall, remember } from '../store/settings.ts';
@@ -308,7 +314,7 @@ export class Runs {
     const current = stable === 'base' ? null : (await findRelease(db, stable)).envelope.signed;
     const base = current?.base ?? (await ownBase(db));
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const rows = await datasetRows(db, dataset.id);
+    const rows = await learnedRows(db, dataset.id);
     await writeWhole(rowsFile(folder), rows.map((item) => `${JSON.stringify(item)}\n`).join(''));
     const files = [];
     for (const { name, digest } of base.files)
@@ -370,12 +376,8 @@ export class Runs {
       tokenizerDigest,
       ...(golden && { golden }),
       evaluation: { ...evaluation, method: row.method, gate },
-      dataset: {
-        digest: dataset.digest,
-        count: dataset.votes + dataset.rankings + dataset.edits,
-        devices: dataset.devices,
-      },
-      parents: stable === 'base' ? [] : [stable],
+      dataset: await learnedFrom(db, dataset),
+      parents: [],
     });
     const released = await addRelease(db, dataFolder, release, { run: id, dataset: dataset.id });
     if (gate.passed && row.publish === 'candidate') await offerCandidate(db, dataFolder, released);
@@ -417,6 +419,12 @@ export class Runs {
   #folder(id: string): string {
     return join(this.#around.runsFolder, id);
   }
+}
+
+/** What a release says about the judgements behind it. */
+async function learnedFrom(db: Database, { id, digest }: Dataset) {
+  const rows = await learnedRows(db, id);
+  return { digest, count: rows.length, devices: new Set(rows.map(({ device }) => device)).size };
 }
 
 function runOf(row: RunTable): Run {
