@@ -1,0 +1,152 @@
+// rapport train, and rapport runs list · show · cancel · resume
+import { readFile } from 'node:fs/promises';
+import { Option, type Command } from 'commander';
+import { RapportError } from '@rapport/core';
+import type { Context } from '../../context.ts';
+import {
+  METHODS,
+  PUBLISH,
+  type Method,
+  type ProgressRecord,
+  type Publish,
+} from '../../trainer/spec.ts';
+import type { Run } from '../../trainer/runs.ts';
+import { ensureBase } from '../model.ts';
+import { listing, table, when, type Output } from '../output.ts';
+import { common, inFolder, withModel, type CommonFlags } from '../session.ts';
+
+interface TrainFlags extends CommonFlags {
+  dataset?: string;
+  method: Method;
+  config?: string;
+  publish: Publish;
+}
+
+export function trainCommands(program: Command): void {
+  withModel(
+    common(
+      program
+        .command('train')
+        .description('reward model → policy → evaluation → gate → release')
+        .option('--dataset <id>', 'a frozen dataset; without it the votes not yet taken')
+        .addOption(new Option('--method <method>', 'how').choices(METHODS).default('ppo'))
+        .option('--config <file>', 'JSON with hyper-parameters')
+        .addOption(
+          new Option('--publish <who>', 'who gets it when its gate is passed')
+            .choices(PUBLISH)
+            .default('candidate'),
+        ),
+    ),
+  ).action((flags: TrainFlags) =>
+    inFolder(flags, async (context, output) => {
+      const config = flags.config ? await readConfig(flags.config) : {};
+      await ensureBase(context, flags.model);
+      const { dataset, method, publish } = flags;
+      const run = await context.runs.start({ dataset, method, publish, config });
+      await follow(context, output, run.id);
+    }),
+  );
+
+  const runs = program.command('runs').description('training runs');
+  common(runs.command('list').description('runs, newest first')).action((flags: CommonFlags) =>
+    inFolder(flags, async (context, output) => {
+      const all = await context.runs.list();
+      const rows = all.map((r) => [
+        r.id,
+        when(r.createdAt),
+        r.method,
+        r.status,
+        r.release?.slice(0, 12),
+      ]);
+      output.answer(all, table(['id', 'started', 'method', 'status', 'release'], rows));
+    }),
+  );
+  common(runs.command('show').argument('<id>').description('one run')).action(
+    (id: string, flags: CommonFlags) =>
+      inFolder(flags, async (context, output) => {
+        const run = await context.runs.show(id);
+        output.answer(run, listing({ ...run }));
+      }),
+  );
+  common(runs.command('cancel').argument('<id>').description('stop a run')).action(
+    (id: string, flags: CommonFlags) =>
+      inFolder(flags, async (context, output) => {
+        const run = await context.runs.cancel(id);
+        output.answer(run, `${run.id}  ${run.status}`);
+      }),
+  );
+  common(
+    runs.command('resume').argument('<id>').description('go on with a failed or cancelled run'),
+  ).action((id: string, flags: CommonFlags) =>
+    inFolder(flags, async (context, output) => {
+      const run = await context.runs.resume(id);
+      await follow(context, output, run.id);
+    }),
+  );
+}
+
+/** Shows a run of this process until it ends; Ctrl-C cancels it. Throws what made it fail. */
+async function follow(context: Context, output: Output, id: string): Promise<void> {
+  const cancel = () => void context.runs.cancel(id);
+  process.once('SIGINT', cancel).once('SIGTERM', cancel);
+  const show = progressPrinter(output);
+  for await (const record of context.runs.progress(id)) show(record);
+  const run = await context.runs.wait(id);
+  process.off('SIGINT', cancel).off('SIGTERM', cancel);
+  if (run.status !== 'done') throw failureOf(run);
+  const { release, gate, evaluation } = run;
+  const value = { run: id, ...(release && { release }), gate, evaluation };
+  const checks = (gate?.checks ?? []).map((check) => [
+    check.passed ? 'passed' : 'NOT passed',
+    check.name,
+    check.detail,
+  ]);
+  output.answer(value, `${table(['gate', 'check', ''], checks)}\nrun ${id}\nrelease ${release}`);
+}
+
+/** One line per step; on a terminal the line of a stage is written over. */
+function progressPrinter(output: Output): (record: ProgressRecord) => void {
+  const live = process.stderr.isTTY;
+  let stage = '';
+  return (record) => {
+    const { stage: now, step, of, steps = of, at: _, ...numbers } = record;
+    const metrics = Object.entries(numbers)
+      .filter(([, value]) => typeof value === 'number')
+      .map(([name, value]) => `${name} ${Number((value as number).toPrecision(4))}`);
+    const line = [
+      now,
+      step === undefined ? '' : steps ? `${step}/${String(steps)}` : step,
+      ...metrics,
+    ]
+      .filter((word) => word !== '')
+      .join('  ');
+    if (!live) return output.note(line);
+    process.stderr.write(`${now === stage ? '\r\x1b[K' : '\n'}${line}`);
+    stage = now;
+  };
+}
+
+function failureOf({ id, status, failure }: Run): RapportError {
+  if (failure) return new RapportError(failure.code, failure.message, failure.remedy);
+  return new RapportError(
+    'run/cancelled',
+    `Run ${id} was ${status}.`,
+    `Go on with it: rapport runs resume ${id}`,
+  );
+}
+
+async function readConfig(path: string): Promise<Record<string, unknown>> {
+  try {
+    const value = JSON.parse(await readFile(path, 'utf8')) as unknown;
+    if (typeof value === 'object' && value !== null && !Array.isArray(value))
+      return value as Record<string, unknown>;
+    throw new Error('it is not an object');
+  } catch (cause) {
+    throw new RapportError(
+      'train/bad-config',
+      `${path} is not a JSON object (${(cause as Error).message}).`,
+      'Give a file like {"seed": 1, "ppo": {"klCoef": 0.02}}.',
+      { cause },
+    );
+  }
+}

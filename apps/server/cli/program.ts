@@ -1,0 +1,64 @@
+// The `rapport` command: its words, its flags and its exit codes. What commands do is in their files.
+import { Command, CommanderError } from 'commander';
+import { chatCommands } from './commands/chat.ts';
+import { careCommands } from './commands/care.ts';
+import { datasetCommands } from './commands/dataset.ts';
+import { feedbackCommands } from './commands/feedback.ts';
+import { releaseCommands } from './commands/release.ts';
+import { trainCommands } from './commands/train.ts';
+
+/** Every room adds its commands; those of simulation and evaluation go beside these. */
+const ROOMS = [
+  chatCommands,
+  feedbackCommands,
+  datasetCommands,
+  trainCommands,
+  releaseCommands,
+  careCommands,
+];
+
+const DONE = 0;
+const FAILED = 1;
+const WRONG_USAGE = 2;
+
+/** Runs one command line to the end of the process. */
+export async function run(args: readonly string[]): Promise<never> {
+  process.exit(await codeOf(args));
+}
+
+async function codeOf(args: readonly string[]): Promise<number> {
+  const program = new Command('rapport')
+    .description('A chat assistant that learns from the people who use it.')
+    .exitOverride()
+    .showHelpAfterError('(rapport --help lists the commands)');
+  for (const add of ROOMS) add(program);
+  overrideExits(program);
+  try {
+    await program.parseAsync(args, { from: 'user' });
+    return DONE;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? DONE : WRONG_USAGE;
+    return explain(error);
+  }
+}
+
+/** A command without its subcommand prints help, and that is wrong usage. */
+function overrideExits(command: Command): void {
+  for (const sub of command.commands) {
+    sub.exitOverride();
+    overrideExits(sub);
+  }
+}
+
+/** Message, then remedy. */
+function explain(error: unknown): number {
+  const { code, message, remedy, stack } = error as Partial<
+    Error & { code: string; remedy: string }
+  >;
+  if (remedy) process.stderr.write(`${message}\n${remedy}\n`);
+  else
+    process.stderr.write(
+      `${stack ?? String(error)}\nThis is a bug of Rapport; please report it.\n`,
+    );
+  return code === 'cli/usage' ? WRONG_USAGE : FAILED;
+}

@@ -1,0 +1,56 @@
+// What most commands need: the data folder opened, the answer printed, everything closed again.
+import { InvalidArgumentError, type Command } from 'commander';
+import { RapportError } from '@rapport/core';
+import { openContext, type Context } from '../context.ts';
+import { outputTo, type Output } from './output.ts';
+
+export interface CommonFlags {
+  data: string;
+  json?: boolean;
+  model?: string;
+}
+
+/** Adds the flags of every command. */
+export function common(command: Command): Command {
+  return command
+    .option('--data <dir>', 'data folder', process.env['RAPPORT_DATA'] || '.rapport')
+    .option('--json', 'print one JSON document');
+}
+
+/** Adds `--model`. */
+export const withModel = (command: Command): Command =>
+  command.option(
+    '--model <spec>',
+    'a path, hf:owner/name, pypi:name==version, or a release id',
+    process.env['RAPPORT_MODEL'],
+  );
+
+/** Opens the data folder for `work`, and closes it whatever happens. */
+export async function inFolder(
+  { data, json = false }: CommonFlags,
+  work: (context: Context, output: Output) => Promise<void>,
+): Promise<void> {
+  const context = await openContext(data);
+  try {
+    await work(context, outputTo(json));
+  } finally {
+    await context.close();
+  }
+}
+
+/** A whole number of a flag. */
+export function whole(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.');
+  return Number(text);
+}
+
+/** A share of a flag, from 0 to 100. */
+export function percent(text: string): number {
+  const value = Number(text);
+  if (text !== '' && value >= 0 && value <= 100) return value;
+  throw new InvalidArgumentError('It must be a number from 0 to 100.');
+}
+
+/** Wrong usage that only the command itself can see. */
+export const usage = (message: string): RapportError =>
+  new RapportError('cli/usage', message, 'See rapport --help.');
