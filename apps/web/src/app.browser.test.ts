@@ -157,9 +157,9 @@ test('what a model writes never becomes HTML, and only http links are links', as
   ]);
   await send('Attack');
   await expect.element(reply()).toHaveTextContent('<img src=x');
+  const links = () => [...reply().element().querySelectorAll('a')].map((a) => a.href);
+  await expect.poll(links).toEqual(['https://example.org/']);
   expect(reply().element().querySelector('img')).toBeNull();
-  const links = [...reply().element().querySelectorAll('a')].map((a) => a.href);
-  expect(links).toEqual(['https://example.org/']);
 });
 
 test('a vote is kept with its reasons, changed, and removed', async () => {
