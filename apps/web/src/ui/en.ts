@@ -128,6 +128,7 @@ export const en = {
   feedbackHeld: 'Stays on this device',
   feedbackPending: 'Waiting to be sent',
   feedbackSent: 'Shared',
+  feedbackErased: 'Erased',
   feedbackDeferred: 'Waiting for a newer server',
   feedbackRejected: 'Refused by the server',
 

@@ -121,6 +121,7 @@ export const zh: Catalogue = {
   feedbackHeld: '只保存在这台设备上',
   feedbackPending: '等待发送',
   feedbackSent: '已分享',
+  feedbackErased: '已删除',
   feedbackDeferred: '等待服务器更新',
   feedbackRejected: '被服务器拒绝',
 
