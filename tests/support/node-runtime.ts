@@ -1,7 +1,7 @@
 // ONNX Runtime on Node over one file of expanded weights, mapped by every session.
 import { createHash } from 'node:crypto';
 import { mkdir, open, rename, stat } from 'node:fs/promises';
-import { homedir } from 'node:os';
+import { availableParallelism, homedir } from 'node:os';
 import { join } from 'node:path';
 import * as ort from 'onnxruntime-node';
 import { toOnnx, type Checkpoint, type Tensor } from '@rapport/core';
@@ -10,7 +10,7 @@ import type { Runtime } from '../../packages/rlhf/src/platform.ts';
 /** Threads: RAPPORT_THREADS, else all cores. */
 export async function nodeRuntime(checkpoint: Checkpoint): Promise<Runtime> {
   const { folder, file, places } = await expanded(checkpoint);
-  const threads = Number(process.env['RAPPORT_THREADS'] ?? 0);
+  const threads = Number(process.env['RAPPORT_THREADS'] ?? availableParallelism());
   return {
     async load(graph) {
       const model = toOnnx(graph, (w) => ({ location: file, ...places.get(w.name)! }));
@@ -18,6 +18,7 @@ export async function nodeRuntime(checkpoint: Checkpoint): Promise<Runtime> {
         logSeverityLevel: 3,
         intraOpNumThreads: threads,
         graphOptimizationLevel: 'all',
+        ...(process.env['ORT_PROFILE'] && { enableProfiling: true, profileFilePrefix: process.env['ORT_PROFILE'] }),
         extra: {
           session: {
             model_external_initializers_file_folder_path: folder,
@@ -37,7 +38,10 @@ export async function nodeRuntime(checkpoint: Checkpoint): Promise<Runtime> {
           }
           return out;
         },
-        dispose: () => session.release(),
+        dispose: async () => {
+          if (process.env['ORT_PROFILE']) session.endProfiling();
+          await session.release();
+        },
       };
     },
   };

@@ -17,3 +17,14 @@ export { Random } from './optim/random.ts';
 export { Policy } from './train/policy.ts';
 export type { Adapter } from './train/adapter.ts';
 export type { Runtime, Session } from './platform.ts';
+export { runPipeline } from './train/pipeline.ts';
+export type { PipelineRecord, PipelineResult, PipelineSpec, Platform } from './train/pipeline.ts';
+
+// Evaluation: people, simulated ones, win rates.
+export { simulate } from './evaluation/simulate.ts';
+export type {
+  Annotator,
+  Instruction,
+  SimulationResult,
+  SimulationSpec,
+} from './evaluation/simulate.ts';

@@ -153,7 +153,10 @@ export class Speaker {
     const feeds: Record<string, Tensor> = {
       ...lora,
       tokens: int64([1, prompt.length], prompt as number[]),
-      positions: int64([1, prompt.length], prompt.map((_, i) => i)),
+      positions: int64(
+        [1, prompt.length],
+        prompt.map((_, i) => i),
+      ),
       mask: causalMask(prompt.length, config.heads / kvHeads),
       pastMask: float32([1, 1, 1, 0], new Float32Array(0)),
       last: int64([1, 1, 1], [prompt.length - 1]),
@@ -161,7 +164,8 @@ export class Speaker {
     };
     for (let i = 0; i < layers; i++) feeds[`past.k.${i}`] = feeds[`past.v.${i}`] = empty;
     const out = await this.#session.run(feeds);
-    const made = (side: string) => (_: unknown, i: number) => out[`new.${side}.${i}`]!.data as Float32Array;
+    const made = (side: string) => (_: unknown, i: number) =>
+      out[`new.${side}.${i}`]!.data as Float32Array;
     return {
       length: prompt.length,
       cache: [
@@ -187,15 +191,27 @@ export class Speaker {
     const feeds: Record<string, Tensor> = {
       ...lora,
       ...cache.feeds(rows),
-      tokens: int64([rows, 1], streams.map((s) => s.tokens.at(-1)!)),
-      positions: int64([rows, 1], streams.map((s) => s.length)),
-      mask: float32([1, 1, config.heads / config.kvHeads, 1], new Float32Array(config.heads / config.kvHeads)),
+      tokens: int64(
+        [rows, 1],
+        streams.map((s) => s.tokens.at(-1)!),
+      ),
+      positions: int64(
+        [rows, 1],
+        streams.map((s) => s.length),
+      ),
+      mask: float32(
+        [1, 1, config.heads / config.kvHeads, 1],
+        new Float32Array(config.heads / config.kvHeads),
+      ),
       pastMask: float32([rows, 1, 1, capacity], pastMask),
       last: int64([rows, 1, 1], new Array<number>(rows).fill(0)),
       inverseTemperature: float32([], [1 / (temperature || 1)]),
     };
     const out = await this.#session.run(feeds);
-    cache.append(streams.map((s) => s.length), out);
+    cache.append(
+      streams.map((s) => s.length),
+      out,
+    );
     for (const s of streams) s.length++;
     return out['probabilities']!.data as Float32Array;
   }
@@ -228,7 +244,8 @@ class Cache {
       const grown = new Float32Array(heads * to * d);
       const old = this.#buffers[i];
       if (old) {
-        for (let h = 0; h < heads; h++) grown.set(old.subarray(h * from * d, (h + 1) * from * d), h * to * d);
+        for (let h = 0; h < heads; h++)
+          grown.set(old.subarray(h * from * d, (h + 1) * from * d), h * to * d);
       }
       return grown;
     });
@@ -295,7 +312,9 @@ function speakGraph({ config }: Checkpoint, sites: readonly LinearSite[]): Graph
   const pastMask = graph.input('pastMask', 'float32', ['B', 1, 1, 'P']);
   const shape = ['B', config.kvHeads, 'P', config.headDim];
   const past = (side: string) =>
-    Array.from({ length: config.layers }, (_, i) => graph.input(`past.${side}.${i}`, 'float32', shape));
+    Array.from({ length: config.layers }, (_, i) =>
+      graph.input(`past.${side}.${i}`, 'float32', shape),
+    );
   const [keys, values] = [past('k'), past('v')];
   const upper = llama.layers(
     llama.embed(tokens),
@@ -315,7 +334,8 @@ function speakGraph({ config }: Checkpoint, sites: readonly LinearSite[]): Graph
 
 /** An index drawn from probabilities; the likeliest without a generator. */
 function pick(probabilities: Float32Array, random: Random | undefined): number {
-  if (!random) return probabilities.reduce((best, p, i) => (p > probabilities[best]! ? i : best), 0);
+  if (!random)
+    return probabilities.reduce((best, p, i) => (p > probabilities[best]! ? i : best), 0);
   let left = random.uniform();
   for (let i = 0; i < probabilities.length; i++) {
     left -= probabilities[i]!;

@@ -1,0 +1,232 @@
+// DPO (arXiv 2305.18290) on rankings: all pairs of a ranking, weighted 1/|P|, reference = the adapter off.
+// Left out: sampling of pairs, a second copy of the model.
+import { RapportError, float32, int64 } from '@rapport/core';
+import { crossEntropy } from '../losses/policy.ts';
+import { dpoLoss } from '../losses/preference.ts';
+import { op } from '@rapport/core';
+import { AdamW } from '../optim/adamw.ts';
+import type { Parameters } from '../optim/adamw.ts';
+import { Random } from '../optim/random.ts';
+import { rateAt } from '../optim/schedule.ts';
+import { newAdapter, parametersOf } from './adapter.ts';
+import type { Adapter } from './adapter.ts';
+import type { Policy } from './policy.ts';
+import { pairsOf } from './rankings.ts';
+import type { Pair } from './rankings.ts';
+import type { TrunkRow } from './rows.ts';
+import { mixText, update } from './step.ts';
+
+export interface DpoConfig {
+  /** How dear it is to move away from the reference. */
+  readonly beta: number;
+  readonly lrPeak: number;
+  readonly epochs: number;
+  /** At least this many optimiser steps: ties leave few pairs, and steps move a model, not epochs. */
+  readonly minSteps: number;
+  /** At most this many. */
+  readonly maxSteps: number;
+  /** Ranked prompts per optimiser step. */
+  readonly promptsPerStep: number;
+  /** Weight of the mean negative log-likelihood of the best reply (RPO, arXiv 2404.19733). */
+  readonly chosenNll: number;
+  readonly warmupSteps: number;
+  readonly ptxBalance: number;
+  readonly ptxRows: number;
+  readonly rank: number;
+  readonly alpha: number;
+  readonly seed: number;
+}
+
+export const dpoDefaults: DpoConfig = {
+  beta: 0.05,
+  lrPeak: 1e-3,
+  epochs: 4,
+  minSteps: 32,
+  maxSteps: 60,
+  promptsPerStep: 4,
+  chosenNll: 0.2,
+  warmupSteps: 3,
+  ptxBalance: 0.2,
+  ptxRows: 4,
+  rank: 8,
+  alpha: 16,
+  seed: 0,
+};
+
+/** A ranking whose rows have their trunk output and reference sums. */
+export interface PreparedRanking {
+  readonly rows: readonly TrunkRow[];
+  /** Σ log π_ref(reply), one per row. */
+  readonly refSums: readonly number[];
+  readonly ranks: readonly number[];
+}
+
+export interface DpoRecord {
+  readonly stage: 'dpo';
+  readonly step: number;
+  readonly of: number;
+  readonly loss: number;
+  /** Mean β·(ℓ_better − ℓ_worse). */
+  readonly margin: number;
+  /** Share of pairs in the right order by implicit reward. */
+  readonly accuracy: number;
+  readonly gradientNorm: number;
+  readonly ptxRatio: number;
+  readonly lr: number;
+}
+
+/** One ranking without the replies no pair speaks of. */
+interface Task {
+  readonly rows: readonly TrunkRow[];
+  readonly refSums: readonly number[];
+  readonly pairs: readonly Pair[];
+  readonly best: readonly boolean[];
+}
+
+/**
+ * Trains an adapter from zero; yields a record per step, returns the adapter.
+ *
+ * @throws RapportError `train/no-pairs`, `train/not-finite`.
+ */
+export async function* trainDpo(
+  policy: Policy,
+  rankings: readonly PreparedRanking[],
+  text: readonly TrunkRow[],
+  config: DpoConfig = dpoDefaults,
+  signal?: AbortSignal,
+): AsyncGenerator<DpoRecord, Adapter> {
+  const tasks = rankings.flatMap(taskOf);
+  if (tasks.length === 0) {
+    throw new RapportError(
+      'train/no-pairs',
+      `None of the ${rankings.length} rankings prefers one reply to another.`,
+      'Collect rankings in which at least one reply is better than another.',
+    );
+  }
+  const random = new Random(config.seed);
+  const adapter = newAdapter(policy.sites, config, random);
+  const parameters = parametersOf(adapter);
+  const adam = new AdamW({ betas: [0.9, 0.99] });
+  const perEpoch = Math.ceil(tasks.length / config.promptsPerStep);
+  const of = Math.min(config.maxSteps, Math.max(config.minSteps, perEpoch * config.epochs));
+  const trainer = await policy.trainer(config.rank, (p) => {
+    const pairs = {
+      better: p.input('better', 'int64', ['P']),
+      worse: p.input('worse', 'int64', ['P']),
+      weight: p.input('pairWeight', 'float32', ['P']),
+    };
+    const logratios = p.logratios();
+    const preference = dpoLoss(logratios, pairs, { beta: config.beta });
+    const nll = crossEntropy(p.logprobs, p.input('textWeight', 'float32', ['N']));
+    return { loss: op.add(preference, nll), results: { logratios, preference } };
+  });
+  try {
+    let queue: Task[] = [];
+    for (let step = 0; step < of; step++) {
+      signal?.throwIfAborted();
+      if (queue.length < Math.min(config.promptsPerStep, tasks.length))
+        queue = random.shuffle(tasks);
+      const batch = queue.splice(0, config.promptsPerStep);
+      const gradients: Parameters = new Map();
+      let [loss, margin, right, count] = [0, 0, 0, 0];
+      for (const task of batch) {
+        const out = await trainer.run(
+          task.rows,
+          adapter,
+          feedsOf(policy, task, batch.length, config),
+          gradients,
+        );
+        loss += Number(out['preference']!.data[0]);
+        const logratios = out['logratios']!.data as Float32Array;
+        for (const { better, worse } of task.pairs) {
+          const h = logratios[better]! - logratios[worse]!;
+          margin += config.beta * h;
+          right += Number(h > 0);
+          count++;
+        }
+      }
+      const mixed = await mixText(gradients, config, text, {
+        trainer,
+        adapter,
+        random,
+        idle: (rows) => ({
+          ...policy.logratioFeeds(
+            rows,
+            rows.map(() => 0),
+          ),
+          better: int64([1], [0]),
+          worse: int64([1], [0]),
+          pairWeight: float32([1], [0]),
+        }),
+      });
+      const lr =
+        config.lrPeak * rateAt(step, { kind: 'linear', warmup: config.warmupSteps, steps: of });
+      const gradientNorm = update(adam, parameters, gradients, lr);
+      const ptxRatio = mixed.gradientNorm
+        ? (mixed.ptxCoef * mixed.ptxNorm) / mixed.gradientNorm
+        : 0;
+      yield {
+        stage: 'dpo',
+        step: step + 1,
+        of,
+        loss,
+        margin: margin / count,
+        accuracy: right / count,
+        gradientNorm,
+        ptxRatio,
+        lr,
+      };
+    }
+    return adapter;
+  } finally {
+    await trainer.dispose();
+  }
+}
+
+function taskOf({ rows, refSums, ranks }: PreparedRanking): Task[] {
+  const all = pairsOf(ranks);
+  const kept = [...new Set(all.flatMap(({ better, worse }) => [better, worse]))].sort(
+    (a, b) => a - b,
+  );
+  if (all.length === 0) return [];
+  const top = Math.min(...kept.map((i) => ranks[i]!));
+  return [
+    {
+      rows: kept.map((i) => rows[i]!),
+      refSums: kept.map((i) => refSums[i]!),
+      best: kept.map((i) => ranks[i] === top),
+      pairs: all.map(({ better, worse }) => ({
+        better: kept.indexOf(better),
+        worse: kept.indexOf(worse),
+      })),
+    },
+  ];
+}
+
+function feedsOf(
+  policy: Policy,
+  { rows, refSums, pairs, best }: Task,
+  prompts: number,
+  config: DpoConfig,
+) {
+  const bestTokens = rows.reduce((n, { reply }, i) => n + (best[i] ? reply.length : 0), 0);
+  const textWeight = rows.flatMap(({ reply }, i) =>
+    new Array<number>(reply.length).fill(best[i] ? config.chosenNll / bestTokens / prompts : 0),
+  );
+  return {
+    ...policy.logratioFeeds(rows, refSums),
+    better: int64(
+      [pairs.length],
+      pairs.map((p) => p.better),
+    ),
+    worse: int64(
+      [pairs.length],
+      pairs.map((p) => p.worse),
+    ),
+    pairWeight: float32(
+      [pairs.length],
+      pairs.map(() => 1 / pairs.length / prompts),
+    ),
+    textWeight: float32([textWeight.length], textWeight),
+  };
+}

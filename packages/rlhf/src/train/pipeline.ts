@@ -1,0 +1,197 @@
+// The whole of it: rankings → reward model → DPO warm start on the same rankings → PPO-ptx against the reward
+// model, leashed to the reference → what can be measured without a person. Stages resume from their checkpoints.
+import type { Checkpoint } from '@rapport/core';
+import { Speaker } from '../rollout/speaker.ts';
+import type { Runtime } from '../platform.ts';
+import type { Adapter } from './adapter.ts';
+import { dpoDefaults, trainDpo } from './dpo.ts';
+import type { DpoConfig, DpoRecord, PreparedRanking } from './dpo.ts';
+import { Policy } from './policy.ts';
+import type { RowScore } from './policy.ts';
+import { ppoDefaults, trainPpo } from './ppo.ts';
+import type { PpoConfig, PpoRecord } from './ppo.ts';
+import type { Ranking } from './rankings.ts';
+import { trainReward } from './reward.ts';
+import type { RewardModel } from './reward.ts';
+import type { Row, TrunkRow } from './rows.ts';
+
+export interface PipelineSpec {
+  readonly rankings: readonly Ranking[];
+  /** Ordinary text for the mix (ptx); independent of the votes. */
+  readonly text: readonly Row[];
+  /** Ordinary text kept apart, on which NLL is measured. */
+  readonly heldOutText: readonly Row[];
+  /** Prompts to roll out on; by default those of the rankings. */
+  readonly prompts?: readonly (readonly number[])[];
+  /** 'ppo' and 'rloo' after a DPO warm start, or 'dpo' alone. */
+  readonly method: 'ppo' | 'rloo' | 'dpo';
+  readonly seed: number;
+  readonly dpo?: Partial<DpoConfig>;
+  readonly ppo?: Partial<PpoConfig>;
+}
+
+/** What the pipeline needs from where it runs. */
+export interface Platform {
+  readonly checkpoint: Checkpoint;
+  readonly runtime: Runtime;
+  readonly endOfTurn: number;
+  /** Milliseconds. */
+  readonly now: () => number;
+  /** What an earlier attempt had finished, if any. */
+  readonly resume?: PipelineCheckpoint;
+  /** Called after each stage with everything needed to go on from there. */
+  readonly save?: (checkpoint: PipelineCheckpoint) => Promise<void>;
+}
+
+export interface PipelineCheckpoint {
+  readonly reward?: RewardModel;
+  readonly warmStart?: Adapter;
+  readonly adapter?: Adapter;
+}
+
+export type PipelineRecord =
+  | {
+      readonly stage: 'prepare' | 'reward' | 'measure';
+      readonly step: number;
+      readonly of: number;
+      readonly rewardAccuracy?: number;
+      readonly pairs?: number;
+    }
+  | DpoRecord
+  | PpoRecord;
+
+export interface PipelineResult {
+  readonly adapter: Adapter;
+  readonly warmStart: Adapter;
+  readonly reward: RewardModel;
+  readonly measures: {
+    /** Relative change of the mean negative log-likelihood of held-out ordinary text. */
+    readonly nllChange: number;
+    readonly rewardModelAccuracy: number;
+    readonly pairs: number;
+    readonly tokensTrained: number;
+    readonly seconds: number;
+  };
+}
+
+/** Runs the stages; yields their records, returns the adapter with its reward model and measures. */
+export async function* runPipeline(
+  spec: PipelineSpec,
+  platform: Platform,
+  signal?: AbortSignal,
+): AsyncGenerator<PipelineRecord, PipelineResult> {
+  const started = platform.now();
+  const { checkpoint, runtime } = platform;
+  const policy = new Policy(checkpoint, runtime);
+  const options = signal ? { signal } : {};
+  try {
+    yield { stage: 'prepare', step: 0, of: 3 };
+    const text = await policy.withTrunk(spec.text, signal);
+    const heldOut = await policy.withTrunk(spec.heldOutText, signal);
+    yield { stage: 'prepare', step: 1, of: 3 };
+    const flat = spec.rankings.flatMap(({ prompt, replies }) =>
+      replies.map((reply): Row => ({ prompt, reply })),
+    );
+    const rows = await policy.withTrunk(flat, signal);
+    yield { stage: 'prepare', step: 2, of: 3 };
+    const scores = await policy.score(rows, null, options);
+    const textScores = await policy.score(text, null, options);
+    const prepared = regroup(spec.rankings, rows, scores);
+    yield { stage: 'prepare', step: 3, of: 3 };
+
+    const reward = platform.resume?.reward ?? trainReward(prepared, textScores);
+    await platform.save?.({ reward });
+    yield { stage: 'reward', step: 1, of: 1, rewardAccuracy: reward.accuracy, pairs: reward.pairs };
+
+    const warmStart =
+      platform.resume?.warmStart ??
+      (yield* trainDpo(
+        policy,
+        prepared,
+        text,
+        { ...dpoDefaults, seed: spec.seed, ...spec.dpo },
+        signal,
+      ));
+    await platform.save?.({ reward, warmStart });
+
+    let adapter = platform.resume?.adapter ?? warmStart;
+    if (spec.method !== 'dpo' && !platform.resume?.adapter) {
+      const speaker = await Speaker.create(checkpoint, runtime, {
+        endOfTurn: platform.endOfTurn,
+        fromLayer: policy.place.fromLayer,
+      });
+      try {
+        const estimator = spec.method === 'rloo' ? 'rloo' : 'gae';
+        const prompts = spec.prompts ?? spec.rankings.map((r) => r.prompt);
+        adapter = yield* trainPpo(
+          {
+            policy,
+            speaker,
+            reward,
+            start: warmStart,
+            prompts,
+            text,
+            now: platform.now,
+            ...options,
+          },
+          { ...ppoDefaults, estimator, seed: spec.seed, ...spec.ppo },
+        );
+      } finally {
+        await speaker.dispose();
+      }
+      await platform.save?.({ reward, warmStart, adapter });
+    }
+
+    yield { stage: 'measure', step: 0, of: 1 };
+    const nllChange = await changeOfNll(policy, heldOut, adapter, signal);
+    yield { stage: 'measure', step: 1, of: 1 };
+    return {
+      adapter,
+      warmStart,
+      reward,
+      measures: {
+        nllChange,
+        rewardModelAccuracy: reward.accuracy,
+        pairs: reward.pairs,
+        tokensTrained: policy.tokensTrained,
+        seconds: (platform.now() - started) / 1000,
+      },
+    };
+  } finally {
+    await policy.dispose();
+  }
+}
+
+/** Relative change of mean NLL per token of rows, adapter on against off. */
+export async function changeOfNll(
+  policy: Policy,
+  rows: readonly TrunkRow[],
+  adapter: Adapter,
+  signal?: AbortSignal,
+): Promise<number> {
+  if (rows.length === 0) return 0;
+  const options = signal ? { signal } : {};
+  const total = (scores: readonly RowScore[]) =>
+    scores.reduce((sum, s) => sum - s.logprobs.reduce((a, b) => a + b, 0), 0);
+  const base = total(await policy.score(rows, null, options));
+  return total(await policy.score(rows, adapter, options)) / base - 1;
+}
+
+/** Rankings with their rows, reference sums and scores. */
+function regroup(
+  rankings: readonly Ranking[],
+  rows: readonly TrunkRow[],
+  scores: readonly RowScore[],
+): (PreparedRanking & { replies: readonly RowScore[] })[] {
+  let at = 0;
+  return rankings.map(({ replies, ranks }) => {
+    const [start, end] = [at, (at += replies.length)];
+    const mine = scores.slice(start, end);
+    return {
+      rows: rows.slice(start, end),
+      replies: mine,
+      refSums: mine.map((s) => s.logprobs.reduce((a, b) => a + b, 0)),
+      ranks,
+    };
+  });
+}

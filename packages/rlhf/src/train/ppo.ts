@@ -1,0 +1,429 @@
+// PPO-ptx (arXiv 1707.06347, 2203.02155 eq. 2): rollouts → scores with a KL leash → advantages → clipped updates
+// with a mix of ordinary text, one optimiser step for both. RLOO and GRPO replace steps 3 and 4.
+// Left out: a value model of its own depth; V is a linear head on the frozen base's states.
+import { float32, op } from '@rapport/core';
+import {
+  explainedVariance,
+  gae,
+  groupAdvantage,
+  klEstimates,
+  leaveOneOut,
+  tokenRewards,
+  whiten,
+} from '../losses/advantage.ts';
+import { crossEntropy, policyLoss, valueLoss } from '../losses/policy.ts';
+import { AdamW } from '../optim/adamw.ts';
+import type { Parameters } from '../optim/adamw.ts';
+import { Random } from '../optim/random.ts';
+import type { SampledReply, Speaker } from '../rollout/speaker.ts';
+import { copyAdapter, parametersOf } from './adapter.ts';
+import type { Adapter } from './adapter.ts';
+import type { Policy } from './policy.ts';
+import { rewardOf } from './reward.ts';
+import type { RewardModel } from './reward.ts';
+import { lengthOf, packByLength } from './rows.ts';
+import type { TrunkRow } from './rows.ts';
+import { mixText, update } from './step.ts';
+
+export interface PpoConfig {
+  readonly estimator: 'gae' | 'rloo' | 'grpo';
+  readonly iterations: number;
+  readonly promptsPerIteration: number;
+  readonly repliesPerPrompt: number;
+  readonly temperature: number;
+  readonly maxTokens: number;
+  readonly epochs: number;
+  readonly minibatches: number;
+  readonly lrPeak: number;
+  readonly valueLr: number;
+  readonly gamma: number;
+  readonly lam: number;
+  readonly clipRange: number;
+  readonly valueClip: number;
+  readonly valueCoef: number;
+  /** β of the leash to the reference (the adapter off). */
+  readonly klCoef: number;
+  readonly scoreClip: number;
+  /** What a reply that never ended gets instead of its score, when its score is higher. */
+  readonly missingEnd: number;
+  /** KL to the reference per token at which the run stops and goes back to the last good adapter. */
+  readonly klStop: number;
+  /** Approximate KL of an update at which its epochs stop. */
+  readonly updateKlStop: number;
+  readonly ptxBalance: number;
+  readonly ptxRows: number;
+  readonly seed: number;
+}
+
+export const ppoDefaults: PpoConfig = {
+  estimator: 'gae',
+  iterations: 5,
+  promptsPerIteration: 8,
+  repliesPerPrompt: 4,
+  temperature: 1,
+  maxTokens: 256,
+  epochs: 1,
+  minibatches: 2,
+  lrPeak: 3e-4,
+  valueLr: 3e-3,
+  gamma: 1,
+  lam: 0.95,
+  clipRange: 0.2,
+  valueClip: 0.2,
+  valueCoef: 0.1,
+  klCoef: 0.01,
+  scoreClip: 5,
+  missingEnd: -1,
+  klStop: 0.3,
+  updateKlStop: 0.05,
+  ptxBalance: 0.5,
+  ptxRows: 8,
+  seed: 0,
+};
+
+export interface PpoRecord {
+  readonly stage: 'ppo';
+  readonly step: number;
+  readonly of: number;
+  /** Mean normalised score, before the leash. */
+  readonly score: number;
+  /** k1 to the reference, per token and per reply. */
+  readonly klToken: number;
+  readonly klReply: number;
+  readonly ended: number;
+  readonly replyTokens: number;
+  /** max |ρ − 1| on the first minibatch: 0 up to rounding, or the pipeline is wrong. */
+  readonly firstRatioError: number;
+  readonly clipFraction: number;
+  readonly updateKl: number;
+  readonly explainedVariance: number;
+  readonly valueLoss: number;
+  readonly ptxRatio: number;
+  readonly ptxLoss: number;
+  readonly gradientNorm: number;
+  readonly tokensPerSecond: number;
+  readonly stopped?: string;
+}
+
+/** One reply with everything an update needs; per-token arrays are as long as the reply. */
+interface Experience {
+  readonly row: TrunkRow;
+  readonly score: number;
+  readonly logprobs: Float32Array;
+  readonly refLogprobs: Float32Array;
+  /** Standardised states at the predicting positions [n·D]. */
+  readonly features: Float32Array;
+  readonly values: number[];
+  advantages: readonly number[];
+  returns: readonly number[];
+}
+
+export interface PpoInputs {
+  readonly policy: Policy;
+  readonly speaker: Speaker;
+  readonly reward: RewardModel;
+  /** The adapter to start from; it is not changed. */
+  readonly start: Adapter;
+  readonly prompts: readonly (readonly number[])[];
+  readonly text: readonly TrunkRow[];
+  readonly now: () => number;
+  readonly signal?: AbortSignal;
+}
+
+/** Yields a record per iteration; returns the last good adapter. */
+export async function* trainPpo(
+  inputs: PpoInputs,
+  config: PpoConfig = ppoDefaults,
+): AsyncGenerator<PpoRecord, Adapter> {
+  const { policy, speaker, reward, text, signal } = inputs;
+  const random = new Random(config.seed + 17);
+  const adapter = copyAdapter(inputs.start);
+  const size = policy.checkpoint.config.hidden;
+  const value: Parameters = new Map([
+    ['value.weight', new Float32Array(size)],
+    ['value.bias', new Float32Array(1)],
+  ]);
+  const parameters = parametersOf(adapter);
+  const adam = new AdamW({ betas: [0.9, 0.99], epsilon: 1e-5 });
+  const valueAdam = new AdamW({ betas: [0.9, 0.99], epsilon: 1e-5 });
+  const trainer = await policy.trainer(adapter.rank, (p) => {
+    const n = (name: string) => p.input(name, 'float32', ['N']);
+    const [weight, returns, oldValues] = [n('weight'), n('returns'), n('oldValues')];
+    const weightOfV = p.input('value.weight', 'float32', [size, 1]);
+    const biasOfV = p.input('value.bias', 'float32', [1]);
+    const features = p.input('features', 'float32', ['N', size]);
+    const values = op.add(op.squeeze(op.matmul(features, weightOfV), [1]), biasOfV);
+    const push = policyLoss(
+      p.logprobs,
+      { oldLogprobs: n('oldLogprobs'), advantages: n('advantages'), weight },
+      config.clipRange,
+    );
+    const worth = valueLoss(values, { oldValues, returns, weight }, config.valueClip);
+    const nll = crossEntropy(p.logprobs, n('textWeight'));
+    const loss = op.add(op.add(push, op.mul(worth, config.valueCoef)), nll);
+    return { loss, parameters: [weightOfV, biasOfV], results: { push, worth } };
+  });
+  const feedsOf = (batch: readonly Experience[], tokens: number) => {
+    const flat = (pick: (e: Experience) => ArrayLike<number>) => {
+      const all = batch.flatMap((e) => Array.from(pick(e)));
+      return float32([all.length], all);
+    };
+    const count = batch.reduce((n, e) => n + e.logprobs.length, 0);
+    const features = new Float32Array(count * size);
+    let at = 0;
+    for (const e of batch) {
+      features.set(e.features, at);
+      at += e.features.length;
+    }
+    return {
+      oldLogprobs: flat((e) => e.logprobs),
+      advantages: flat((e) => e.advantages),
+      returns: flat((e) => e.returns),
+      oldValues: flat((e) => e.values),
+      weight: float32([count], new Float32Array(count).fill(1 / tokens)),
+      textWeight: float32([count], new Float32Array(count)),
+      features: float32([count, size], features),
+      'value.weight': float32([size, 1], value.get('value.weight')!),
+      'value.bias': float32([1], value.get('value.bias')!),
+    };
+  };
+  const idle = (rows: readonly TrunkRow[]) => {
+    const blank = rows.map((row): Experience => {
+      const n = row.reply.length;
+      const none = new Array<number>(n).fill(0);
+      return {
+        row,
+        score: 0,
+        logprobs: new Float32Array(n),
+        refLogprobs: new Float32Array(n),
+        features: new Float32Array(n * size),
+        values: none,
+        advantages: none,
+        returns: none,
+      };
+    });
+    const { weight, ...feeds } = feedsOf(blank, 1);
+    return { ...feeds, weight: float32(weight.shape, new Float32Array(weight.data.length)) };
+  };
+
+  let good = copyAdapter(adapter);
+  let order: (readonly number[])[] = [];
+  try {
+    for (let step = 0; step < config.iterations; step++) {
+      signal?.throwIfAborted();
+      if (order.length < config.promptsPerIteration) order = random.shuffle(inputs.prompts);
+      const prompts = order.splice(0, config.promptsPerIteration);
+
+      // 1. Rollouts from the policy, nothing truncated.
+      const started = inputs.now();
+      const rollout = speaker.sample(prompts, {
+        temperature: config.temperature,
+        maxTokens: config.maxTokens,
+        replies: config.repliesPerPrompt,
+        seed: config.seed * 1000 + step + 1,
+        adapter,
+        ...(signal && { signal }),
+      });
+      let next = await rollout.next();
+      while (!next.done) next = await rollout.next();
+      const groups = next.value;
+      const sampled = groups.flat();
+      const tokens = sampled.reduce((n, { tokens: t }) => n + t.length, 0);
+      const tokensPerSecond = (1000 * tokens) / (inputs.now() - started);
+
+      // 2. Old and reference log-probabilities by the training graph, scores by the reward model.
+      const rows = await policy.withTrunk(
+        sampled.map(({ prompt, tokens: reply }) => ({ prompt, reply })),
+        signal,
+      );
+      const options = { temperature: config.temperature, ...(signal && { signal }) };
+      const old = await policy.score(rows, adapter, options);
+      const ref = await policy.score(rows, null, options);
+      const experience = rows.map((row, i): Experience => {
+        const features = standardised(ref[i]!.hidden, row.reply.length, reward);
+        const values = valuesOf(features, value, size);
+        const raw = Math.max(
+          -config.scoreClip,
+          Math.min(config.scoreClip, rewardOf(reward, ref[i]!)),
+        );
+        return {
+          row,
+          score: sampled[i]!.ended ? raw : Math.min(raw, config.missingEnd),
+          logprobs: old[i]!.logprobs,
+          refLogprobs: ref[i]!.logprobs,
+          features,
+          values,
+          advantages: [],
+          returns: [],
+        };
+      });
+
+      // 3.–4. Advantages, whitened over all reply tokens.
+      estimate(experience, config);
+
+      // 5.–6. Clipped updates, each with its share of ordinary text.
+      const before = { klToken: klPerToken(experience), replyTokens: tokens / sampled.length };
+      const stats = {
+        clipFraction: 0,
+        updateKl: 0,
+        worth: 0,
+        ptxRatio: 0,
+        ptxLoss: 0,
+        gradientNorm: 0,
+        firstRatioError: NaN,
+      };
+      let updates = 0;
+      const lr = config.lrPeak * (1 - step / config.iterations);
+      for (let epoch = 0; epoch < config.epochs; epoch++) {
+        const shuffled = random.shuffle(experience);
+        const each = Math.ceil(shuffled.length / config.minibatches);
+        for (let at = 0; at < shuffled.length; at += each) {
+          signal?.throwIfAborted();
+          const minibatch = shuffled.slice(at, at + each);
+          const total = minibatch.reduce((n, e) => n + e.logprobs.length, 0);
+          const gradients: Parameters = new Map();
+          let [clipped, kl] = [0, 0];
+          for (const batch of packByLength(minibatch, (e) => lengthOf(e.row), 1024)) {
+            const out = await trainer.run(
+              batch.map((e) => e.row),
+              adapter,
+              feedsOf(batch, total),
+              gradients,
+              {
+                temperature: config.temperature,
+              },
+            );
+            const fresh = out['logprobs']!.data as Float32Array;
+            const past = batch.flatMap((e) => Array.from(e.logprobs));
+            const ratios = past.map((lp, t) => Math.exp(fresh[t]! - lp));
+            clipped += ratios.filter((r) => Math.abs(r - 1) > config.clipRange).length;
+            kl += past.reduce((sum, lp, t) => sum + (lp - fresh[t]!) ** 2 / 2, 0);
+            stats.worth += Number(out['worth']!.data[0]);
+            if (Number.isNaN(stats.firstRatioError)) {
+              stats.firstRatioError = Math.max(...ratios.map((r) => Math.abs(r - 1)));
+            }
+          }
+          const ofValue: Parameters = new Map([...value.keys()].map((k) => [k, gradients.get(k)!]));
+          for (const key of value.keys()) gradients.delete(key);
+          const mixed = await mixText(gradients, config, text, {
+            trainer,
+            adapter,
+            random,
+            idle,
+          });
+          stats.gradientNorm += update(adam, parameters, gradients, lr);
+          update(valueAdam, value, ofValue, config.valueLr);
+          stats.ptxRatio += mixed.gradientNorm
+            ? (mixed.ptxCoef * mixed.ptxNorm) / mixed.gradientNorm
+            : 0;
+          stats.ptxLoss += mixed.ptxLoss;
+          stats.clipFraction += clipped / total;
+          stats.updateKl += kl / total;
+          updates++;
+          if (kl / total > config.updateKlStop) epoch = config.epochs;
+        }
+      }
+
+      // 7. Report, and stop while the last good adapter is still at hand.
+      const stopped =
+        before.klToken > config.klStop ? `KL ${before.klToken.toFixed(3)} per token` : undefined;
+      if (!stopped) good = copyAdapter(adapter);
+      const mean = (x: number) => x / Math.max(1, updates);
+      const all = (pick: (e: Experience) => readonly number[]) =>
+        experience.flatMap((e) => [...pick(e)]);
+      yield {
+        stage: 'ppo',
+        step: step + 1,
+        of: config.iterations,
+        score: experience.reduce((s, e) => s + e.score, 0) / experience.length,
+        ...before,
+        klReply: before.klToken * before.replyTokens,
+        ended: sampled.filter((s: SampledReply) => s.ended).length / sampled.length,
+        firstRatioError: stats.firstRatioError,
+        clipFraction: mean(stats.clipFraction),
+        updateKl: mean(stats.updateKl),
+        explainedVariance: explainedVariance(
+          all((e) => e.values),
+          all((e) => e.returns),
+        ),
+        valueLoss: mean(stats.worth),
+        ptxRatio: mean(stats.ptxRatio),
+        ptxLoss: mean(stats.ptxLoss),
+        gradientNorm: mean(stats.gradientNorm),
+        tokensPerSecond,
+        ...(stopped && { stopped }),
+      };
+      if (stopped) break;
+    }
+    return good;
+  } finally {
+    await trainer.dispose();
+  }
+}
+
+/** Fills in advantages (whitened) and returns. */
+function estimate(experience: readonly Experience[], config: PpoConfig): void {
+  if (config.estimator === 'gae') {
+    const estimates = experience.map((e) =>
+      gae(
+        tokenRewards(e.logprobs, e.refLogprobs, e.score, config.klCoef),
+        e.values,
+        config.gamma,
+        config.lam,
+      ),
+    );
+    const white = whiten(estimates.map((x) => x.advantages));
+    experience.forEach((e, i) => {
+      e.advantages = white[i]!;
+      e.returns = estimates[i]!.returns;
+    });
+    return;
+  }
+  const baseline = config.estimator === 'rloo' ? leaveOneOut : groupAdvantage;
+  const whole = experience.map(
+    (e) => e.score - config.klCoef * klEstimates(e.logprobs, e.refLogprobs).k1,
+  );
+  const advantages: number[] = [];
+  for (let at = 0; at < whole.length; at += config.repliesPerPrompt) {
+    advantages.push(...baseline(whole.slice(at, at + config.repliesPerPrompt)));
+  }
+  const scale = 1 / Math.sqrt(advantages.reduce((s, a) => s + a * a, 0) / advantages.length + 1e-8);
+  experience.forEach((e, i) => {
+    e.advantages = Array.from(e.logprobs, () => advantages[i]! * scale);
+    e.returns = Array.from(e.values);
+  });
+}
+
+function klPerToken(experience: readonly Experience[]): number {
+  let [kl, tokens] = [0, 0];
+  for (const { logprobs, refLogprobs } of experience) {
+    kl += klEstimates(logprobs, refLogprobs).k1;
+    tokens += logprobs.length;
+  }
+  return kl / tokens;
+}
+
+/** The first `count` hidden states, standardised as the reward model does. */
+function standardised(
+  hidden: Float32Array,
+  count: number,
+  { mean, deviation }: RewardModel,
+): Float32Array {
+  const size = mean.length;
+  const out = new Float32Array(count * size);
+  for (let i = 0; i < out.length; i++) {
+    const x = (hidden[i]! - mean[i % size]!) / deviation[i % size]!;
+    out[i] = Math.max(-10, Math.min(10, x)) / Math.sqrt(size);
+  }
+  return out;
+}
+
+function valuesOf(features: Float32Array, value: Parameters, size: number): number[] {
+  const weight = value.get('value.weight')!;
+  const bias = value.get('value.bias')![0]!;
+  return Array.from({ length: features.length / size }, (_, t) => {
+    let sum = bias;
+    for (let i = 0; i < size; i++) sum += features[t * size + i]! * weight[i]!;
+    return sum;
+  });
+}
