@@ -82,6 +82,9 @@ class Draft {
       tokens: [...(before?.tokens ?? [])],
       logprobs: [...(before?.logprobs ?? [])],
     };
+    if (before && (before.mixed || !sameSpeaker(before, this.provenance))) {
+      this.provenance.mixed = true;
+    }
     const left = Math.max(1, settings.maxTokens - this.provenance.tokens.length);
     this.remaining = { ...sampling, maxTokens: left };
   }
@@ -112,6 +115,11 @@ class Draft {
     return row;
   }
 }
+
+const sameSpeaker = (a: Provenance, b: Provenance) =>
+  a.release === b.release &&
+  a.adapter === b.adapter &&
+  JSON.stringify(a.sampling) === JSON.stringify(b.sampling);
 
 function describe(error: unknown): { message: string; remedy: string } {
   if (error instanceof RapportError) return { message: error.message, remedy: error.remedy };

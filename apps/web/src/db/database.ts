@@ -42,6 +42,8 @@ export interface Provenance {
   seed: number;
   tokens: number[];
   logprobs: number[];
+  /** Continued by another release or with other settings: its log-probs are not those of one speaker. */
+  mixed?: boolean;
 }
 
 export interface Timing {

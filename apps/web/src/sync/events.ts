@@ -88,11 +88,14 @@ class Redactor {
     return turns.map(({ role, content }) => ({ role, content: this.text(content) }));
   }
 
-  /** Token ids spell the text, so they stay here when something was taken out of it. */
+  /**
+   * Token ids spell the text, so they stay here when something was taken out of it; and log-probs of
+   * two speakers are of no use.
+   */
   reply(reply: Message) {
     const text = this.text(reply.text);
-    const provenance = { ...reply.provenance! };
-    if (text !== reply.text) Object.assign(provenance, { tokens: [], logprobs: [] });
+    const { mixed, ...provenance } = reply.provenance!;
+    if (mixed || text !== reply.text) Object.assign(provenance, { tokens: [], logprobs: [] });
     return { text, provenance };
   }
 }

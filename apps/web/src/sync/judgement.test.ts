@@ -89,6 +89,16 @@ test('tokens that spell a redacted text stay on the device', async () => {
   });
 });
 
+test('a reply that another release continued goes without its log-probs', async () => {
+  const mixed = { ...replies[0]!, provenance: { ...replies[0]!.provenance!, mixed: true } };
+  await saveVote(db, mixed, { value: 1, reasons: [], comment: '' });
+  const [row] = await outbox();
+  expect(row!.event.body).toMatchObject({
+    reply: { text: 'Reply 0', provenance: { tokens: [], logprobs: [] } },
+  });
+  expect(readEvent({ ...row!.event, consent: true })).toHaveProperty('event');
+});
+
 test('changing a vote that never left replaces it', async () => {
   await rate(good);
   await rate(bad);
