@@ -24,7 +24,10 @@ export type { PipelineRecord, PipelineResult, PipelineSpec, Platform } from './t
 export { simulate } from './evaluation/simulate.ts';
 export type {
   Annotator,
+  BaseSamples,
   Instruction,
   SimulationResult,
   SimulationSpec,
 } from './evaluation/simulate.ts';
+export { ownArena } from './evaluation/own-arena.ts';
+export type { ArenaResult, ArenaSpec } from './evaluation/own-arena.ts';

@@ -138,13 +138,19 @@ export class Speaker {
     return results;
   }
 
+  /** Probabilities [V] of the token after a prompt, at temperature 1. */
+  async next(prompt: readonly number[], adapter: Adapter | null): Promise<Float32Array> {
+    const lora = adapterFeeds(this.#sites, adapter);
+    return (await this.#prefill(prompt, { temperature: 1 }, lora)).probabilities;
+  }
+
   dispose(): Promise<void> {
     return this.#session.dispose();
   }
 
   async #prefill(
     prompt: readonly number[],
-    { temperature }: RolloutOptions,
+    { temperature }: Pick<RolloutOptions, 'temperature'>,
     lora: Record<string, Tensor>,
   ): Promise<Prefix> {
     const { config } = this.#checkpoint;

@@ -1,0 +1,134 @@
+// What can be said of a new adapter without asking a person: it against the one in use, on prompts kept
+// apart, judged by the reward model; how far it went; whether its replies still end.
+import type { Checkpoint } from '@rapport/core';
+import { Random } from '../optim/random.ts';
+import type { Runtime } from '../platform.ts';
+import { Speaker } from '../rollout/speaker.ts';
+import type { SampledReply } from '../rollout/speaker.ts';
+import type { Adapter } from '../train/adapter.ts';
+import { Policy } from '../train/policy.ts';
+import { rewardOf } from '../train/reward.ts';
+import type { RewardModel } from '../train/reward.ts';
+import { winRate } from './win-rate.ts';
+
+export interface ArenaSpec {
+  readonly adapter: Adapter;
+  /** The adapter in use; null for the bare base. */
+  readonly current: Adapter | null;
+  readonly reward: RewardModel;
+  readonly prompts: readonly (readonly number[])[];
+  readonly samples: number;
+  readonly maxTokens: number;
+  readonly temperature: number;
+  readonly seed: number;
+}
+
+export interface ArenaResult {
+  /** Of the adapter against the current one, by the reward model, with its 95 % interval. */
+  readonly winRate: number;
+  readonly low: number;
+  readonly high: number;
+  /** Mean log π/π_base per token on the adapter's own replies, in nats. */
+  readonly kl: number;
+  /** Share of replies that ended by themselves. */
+  readonly endedFraction: number;
+  /** Tokens. */
+  readonly replyLength: number;
+  readonly baseReplyLength: number;
+}
+
+/** Likeliest next tokens of a prompt, natural-log probabilities. */
+export interface GoldenTokens {
+  readonly promptTokens: number[];
+  readonly top5: { id: number; logprob: number }[];
+}
+
+/** Samples, judges and measures; yields how far it is, returns the measurements and a golden test. */
+export async function* ownArena(
+  spec: ArenaSpec,
+  platform: { checkpoint: Checkpoint; runtime: Runtime; endOfTurn: number },
+  signal?: AbortSignal,
+): AsyncGenerator<
+  { stage: 'arena'; step: number; of: number },
+  ArenaResult & { golden: GoldenTokens }
+> {
+  const { checkpoint, runtime, endOfTurn } = platform;
+  const policy = new Policy(checkpoint, runtime);
+  const { fromLayer } = policy.place;
+  const speaker = await Speaker.create(checkpoint, runtime, { endOfTurn, fromLayer });
+  const { samples: replies, maxTokens, temperature, seed } = spec;
+  const options = { replies, maxTokens, temperature, seed, ...(signal && { signal }) };
+  const half = spec.prompts.length * replies;
+  const sample = async function* (adapter: Adapter | null, before: number) {
+    const run = speaker.sample(spec.prompts, { ...options, adapter });
+    for (let told = -1; ;) {
+      const next = await run.next();
+      if (next.done) return next.value;
+      const { done } = next.value;
+      if (done === told) continue;
+      yield { stage: 'arena' as const, step: before + done, of: 2 * half };
+      told = done;
+    }
+  };
+  try {
+    const ours = yield* sample(spec.adapter, 0);
+    const theirs = yield* sample(spec.current, half);
+    const golden = await goldenOf(speaker, spec.prompts[0]!, spec.adapter);
+    const judge = async (groups: SampledReply[][]) => {
+      const scores = await scoresOf(policy, groups.flat(), null, signal);
+      const rewards = scores.map((score) => rewardOf(spec.reward, score));
+      return groups.map((_, p) => rewards.slice(p * replies, (p + 1) * replies));
+    };
+    const interval = winRate(await judge(ours), await judge(theirs), new Random(99));
+    const length = (groups: SampledReply[][]) => average(groups.flat().map((r) => r.tokens.length));
+    return {
+      ...interval,
+      kl: await klOf(policy, ours.flat(), spec.adapter, signal),
+      endedFraction: average(ours.flat().map((r) => Number(r.ended))),
+      replyLength: length(ours),
+      baseReplyLength: length(theirs),
+      golden,
+    };
+  } finally {
+    await speaker.dispose();
+    await policy.dispose();
+  }
+}
+
+async function goldenOf(
+  speaker: Speaker,
+  prompt: readonly number[],
+  adapter: Adapter,
+): Promise<GoldenTokens> {
+  const probabilities = await speaker.next(prompt, adapter);
+  const top5 = Array.from(probabilities, (p, id) => ({ id, logprob: Math.log(p) }))
+    .sort((a, b) => b.logprob - a.logprob)
+    .slice(0, 5);
+  return { promptTokens: [...prompt], top5 };
+}
+
+async function scoresOf(
+  policy: Policy,
+  replies: readonly SampledReply[],
+  adapter: Adapter | null,
+  signal?: AbortSignal,
+) {
+  const rows = replies.map(({ prompt, tokens }) => ({ prompt, reply: tokens }));
+  return policy.score(await policy.withTrunk(rows, signal), adapter, signal ? { signal } : {});
+}
+
+async function klOf(
+  policy: Policy,
+  replies: readonly SampledReply[],
+  adapter: Adapter,
+  signal?: AbortSignal,
+): Promise<number> {
+  const ours = await scoresOf(policy, replies, adapter, signal);
+  const base = await scoresOf(policy, replies, null, signal);
+  const ratios = ours.flatMap(({ logprobs }, i) =>
+    Array.from(logprobs, (logprob, t) => logprob - base[i]!.logprobs[t]!),
+  );
+  return average(ratios);
+}
+
+const average = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0) / x.length;
