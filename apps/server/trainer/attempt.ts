@@ -4,14 +4,14 @@ import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { mkdir } from 'node:fs/promises';
 import { cancelFile, progressFile, resultFile, writeWhole } from './files.ts';
-import type { Failure, ProgressRecord, RunSpec, TrainingResult } from './spec.ts';
+import type { Failure, RunSpec, TrainingResult } from './spec.ts';
 
 /** Trains; yields progress, returns a finished result. Throws when `signal` aborts. */
 export type Training = (
   spec: RunSpec,
   folder: string,
   signal: AbortSignal,
-) => AsyncGenerator<ProgressRecord, Extract<TrainingResult, { status: 'done' }>>;
+) => AsyncGenerator<{ readonly stage: string }, Extract<TrainingResult, { status: 'done' }>>;
 
 const LOOK_FOR_CANCEL_MS = 300;
 

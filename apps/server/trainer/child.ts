@@ -1,0 +1,117 @@
+// The training process: opens the model, turns judgements into rankings, runs the pipeline of
+// @rapport/rlhf, measures the result and leaves an adapter in PEFT layout.
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { RapportError, type Tokenizer } from '@rapport/core';
+import { ownArena, runPipeline, type PipelineSpec } from '@rapport/rlhf';
+import { openModel, tokenizerOf } from '../models.ts';
+import { nodeRuntime } from '../node-runtime.ts';
+import type { DatasetRow } from '../store/datasets.ts';
+import { runAttempt, type Training } from './attempt.ts';
+import { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
+import { gateOf } from './gate.ts';
+import { readAdapter, writeAdapter } from './peft.ts';
+import { rankingsOf } from './rankings.ts';
+import type { Method, RunSpec } from './spec.ts';
+
+const ORDINARY_TEXT = fileURLToPath(new URL('./ordinary-text.jsonl', import.meta.url));
+const LONGEST_TEXT = 320;
+const GOLDEN_TOLERANCE = 0.02;
+/** How the result is compared with the release in use; `config.arena` changes it. */
+const ARENA = { prompts: 24, samples: 3, maxTokens: 256, temperature: 0.9 };
+
+const train: Training = async function* (spec, folder, signal) {
+  yield { stage: 'open', step: 0, steps: 1 };
+  const checkpoint = await openModel(spec.base);
+  const tokenizer = await tokenizerOf(checkpoint);
+  const runtime = await nodeRuntime(checkpoint);
+  const { endOfTurn } = tokenizer;
+  const { text, heldOutText } = await ordinaryText(tokenizer);
+  const rankings = rankingsOf(await rowsOf(spec), tokenizer);
+  yield { stage: 'open', step: 1, steps: 1, rankings: rankings.length };
+
+  const resume = await loadCheckpoint(spec.checkpoint);
+  const settings = spec.config as Pick<PipelineSpec, 'dpo' | 'ppo'>;
+  const result = yield* runPipeline(
+    {
+      rankings,
+      text,
+      heldOutText,
+      method: methodOf(spec.kind),
+      seed: spec.seed,
+      ...(settings.dpo && { dpo: settings.dpo }),
+      ...(settings.ppo && { ppo: settings.ppo }),
+    },
+    {
+      checkpoint,
+      runtime,
+      endOfTurn,
+      now: Date.now,
+      ...(resume && { resume }),
+      save: (state) => saveCheckpoint(spec.checkpoint, state),
+    },
+    signal,
+  );
+
+  const current = spec.init && (await readAdapter(spec.init.path, spec.init));
+  const arena = { ...ARENA, ...(spec.config['arena'] as Partial<typeof ARENA> | undefined) };
+  const { golden, ...measured } = yield* ownArena(
+    {
+      ...arena,
+      adapter: result.adapter,
+      current,
+      reward: result.reward,
+      prompts: heldOutText.slice(0, arena.prompts).map(({ prompt }) => prompt),
+      seed: spec.seed + 1,
+    },
+    { checkpoint, runtime, endOfTurn },
+    signal,
+  );
+  const adapter = join(folder, `adapter-${spec.attempt}`);
+  await writeAdapter(adapter, result.adapter);
+  const evaluation = { ...result.measures, ...measured };
+  return {
+    status: 'done',
+    adapter,
+    tokenizerDigest: tokenizer.digest,
+    golden: { ...golden, tolerance: GOLDEN_TOLERANCE },
+    gate: gateOf({ ...evaluation, nllChange: 100 * evaluation.nllChange }),
+    evaluation,
+  };
+};
+
+function methodOf(kind: Method): PipelineSpec['method'] {
+  if (kind === 'ppo' || kind === 'rloo' || kind === 'dpo') return kind;
+  throw new RapportError(
+    'train/no-method',
+    `The method ${kind} cannot be trained by the pipeline yet.`,
+    'Use --method ppo, rloo or dpo.',
+  );
+}
+
+async function rowsOf({ rows }: RunSpec): Promise<DatasetRow[]> {
+  const lines = (await readFile(rows, 'utf8')).split('\n').filter((line) => line !== '');
+  return lines.map((line) => JSON.parse(line) as DatasetRow);
+}
+
+/** Human-written answers: two thirds keep the policy's language, one third measures that it did. */
+async function ordinaryText(tokenizer: Tokenizer) {
+  const lines = (await readFile(ORDINARY_TEXT, 'utf8')).split('\n').filter((line) => line !== '');
+  const rows = lines
+    .map((line) => JSON.parse(line) as { instruction: string; input: string; output: string })
+    .map(({ instruction, input, output }) => ({
+      prompt: tokenizer.encodeChat(
+        [{ role: 'user', content: input ? `${instruction}\n\n${input}` : instruction }],
+        { addGenerationPrompt: true },
+      ),
+      reply: [...tokenizer.encode(output), tokenizer.endOfTurn],
+    }))
+    .filter(({ prompt, reply }) => prompt.length + reply.length <= LONGEST_TEXT);
+  return {
+    heldOutText: rows.filter((_, i) => i % 3 === 0),
+    text: rows.filter((_, i) => i % 3 !== 0),
+  };
+}
+
+await runAttempt(train);
