@@ -18,7 +18,10 @@ export async function nodeRuntime(checkpoint: Checkpoint): Promise<Runtime> {
         logSeverityLevel: 3,
         intraOpNumThreads: threads,
         graphOptimizationLevel: 'all',
-        ...(process.env['ORT_PROFILE'] && { enableProfiling: true, profileFilePrefix: process.env['ORT_PROFILE'] }),
+        ...(process.env['ORT_PROFILE'] && {
+          enableProfiling: true,
+          profileFilePrefix: process.env['ORT_PROFILE'],
+        }),
         extra: {
           session: {
             model_external_initializers_file_folder_path: folder,
