@@ -1,10 +1,18 @@
 // One simulated person, one seed, one setting: `npx tsx bench/simulate.ts '{"annotator":"lists","seed":0}'`.
 // Writes a JSON document to standard output, progress to standard error. RAPPORT_THREADS sets the threads.
-import { readFileSync } from 'node:fs';
+// `samples` names a file that keeps the base's replies for other people and settings with the same seed.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { buildTokenizer } from '@rapport/core';
-import { simulate, type Annotator, type Instruction } from '@rapport/rlhf';
+import { sampleBase, simulate } from '@rapport/rlhf';
+import type {
+  Annotator,
+  BaseSamples,
+  Instruction,
+  SimulationRecord,
+  SimulationSpec,
+} from '@rapport/rlhf';
+import { nodeRuntime } from '../apps/server/node-runtime.ts';
 import { realCheckpoint } from '../tests/support/checkpoint.ts';
-import { nodeRuntime } from '../tests/support/node-runtime.ts';
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as Record<string, never>;
 const lines = (name: string) =>
@@ -18,50 +26,60 @@ const { default: score } = (await import(`../tests/annotators/${annotator}.mjs`)
 };
 const checkpoint = await realCheckpoint();
 const tokenizer = await buildTokenizer(checkpoint.tokenizer);
-const run = simulate(
-  {
-    prompts: lines('prompts'),
-    demonstrations: lines('demonstrations'),
-    method: 'ppo',
-    votes: 240,
-    replies: 4,
-    noise: 0.1,
-    seed: 0,
-    maxTokens: 256,
-    judgedPrompts: 47,
-    judgedSamples: 4,
-    ...settings,
-    annotator: score,
-  },
-  {
-    checkpoint,
-    tokenizer,
-    runtime: await nodeRuntime(checkpoint),
-    endOfTurn: tokenizer.endOfTurn,
-    now: () => performance.now(),
-  },
-);
+const spec: SimulationSpec = {
+  prompts: lines('prompts'),
+  demonstrations: lines('demonstrations'),
+  method: 'ppo',
+  votes: 240,
+  replies: 4,
+  noise: 0.1,
+  seed: 0,
+  maxTokens: 256,
+  judgedPrompts: 47,
+  judgedSamples: 4,
+  ...settings,
+  annotator: score,
+};
+const platform = {
+  checkpoint,
+  tokenizer,
+  runtime: await nodeRuntime(checkpoint),
+  endOfTurn: tokenizer.endOfTurn,
+  now: () => performance.now(),
+};
 const started = performance.now();
 const trace: unknown[] = [];
 let shown = '';
-for (;;) {
-  const next = await run.next();
-  if (next.done) {
-    const { result: _, ...report } = next.value;
-    console.log(JSON.stringify({ settings, ...report, trace }));
-    break;
-  }
-  const record = next.value;
-  const seconds = Math.round((performance.now() - started) / 1000);
-  if (record.stage === 'vote' || record.stage === 'judge') {
-    const line = `${record.stage} ${Math.floor((10 * record.step) / record.of)}`;
-    if (line !== shown) console.error(`${seconds}s ${record.stage} ${record.step}/${record.of}`);
-    shown = line;
-  } else {
-    trace.push(record);
-    console.error(
-      `${seconds}s ${JSON.stringify(record, (_, v: unknown) => (typeof v === 'number' ? Number(v.toPrecision(4)) : v))}`,
-    );
+
+/** Runs to the end, showing what comes. */
+async function follow<T>(run: AsyncGenerator<SimulationRecord, T>): Promise<T> {
+  for (;;) {
+    const next = await run.next();
+    if (next.done) return next.value;
+    const { stage } = next.value;
+    const seconds = Math.round((performance.now() - started) / 1000);
+    if (stage === 'vote' || stage === 'judge') {
+      const { step, of } = next.value;
+      const line = `${stage} ${Math.floor((10 * step) / of)}`;
+      if (line !== shown) console.error(`${seconds}s ${stage} ${step}/${of}`);
+      shown = line;
+    } else {
+      trace.push(next.value);
+      console.error(`${seconds}s ${JSON.stringify(next.value, rounded)}`);
+    }
   }
 }
+
+const rounded = (_: string, v: unknown) => (typeof v === 'number' ? Number(v.toPrecision(4)) : v);
+
+const samples = settings['samples'] as string | undefined;
+let sampled: BaseSamples;
+if (samples && existsSync(samples)) {
+  sampled = JSON.parse(readFileSync(samples, 'utf8')) as BaseSamples;
+} else {
+  sampled = await follow(sampleBase(spec, platform));
+  if (samples) writeFileSync(samples, JSON.stringify(sampled));
+}
+const { result: _, ...report } = await follow(simulate({ ...spec, sampled }, platform));
+console.log(JSON.stringify({ settings, ...report, trace }));
 process.exit(0);

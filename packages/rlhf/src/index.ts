@@ -21,11 +21,12 @@ export { runPipeline } from './train/pipeline.ts';
 export type { PipelineRecord, PipelineResult, PipelineSpec, Platform } from './train/pipeline.ts';
 
 // Evaluation: people, simulated ones, win rates.
-export { simulate } from './evaluation/simulate.ts';
+export { sampleBase, simulate } from './evaluation/simulate.ts';
 export type {
   Annotator,
   BaseSamples,
   Instruction,
+  SimulationRecord,
   SimulationResult,
   SimulationSpec,
 } from './evaluation/simulate.ts';

@@ -1,13 +1,14 @@
 // A simulated person votes on sampled replies, a method learns from those votes alone, and the person
 // judges the result on prompts kept apart.
 import { RapportError } from '@rapport/core';
-import type { ChatMessage, Tokenizer } from '@rapport/core';
+import type { Tokenizer } from '@rapport/core';
 import { Random } from '../optim/random.ts';
 import { Speaker } from '../rollout/speaker.ts';
 import type { SampledReply } from '../rollout/speaker.ts';
 import type { Adapter } from '../train/adapter.ts';
-import { runPipeline } from '../train/pipeline.ts';
+import { changeOfNll, runPipeline } from '../train/pipeline.ts';
 import type { PipelineRecord, PipelineResult, PipelineSpec, Platform } from '../train/pipeline.ts';
+import type { Thumb } from '../train/kto.ts';
 import { Policy } from '../train/policy.ts';
 import type { Ranking } from '../train/rankings.ts';
 import type { Row } from '../train/rows.ts';
@@ -41,6 +42,15 @@ export interface SimulationSpec {
   readonly judgedSamples: number;
   readonly dpo?: PipelineSpec['dpo'];
   readonly ppo?: PipelineSpec['ppo'];
+  readonly kto?: PipelineSpec['kto'];
+  /** The base's replies from an earlier run of the same seed and sizes: they do not depend on the person. */
+  readonly sampled?: BaseSamples;
+}
+
+/** What the base said, to vote on and to be compared with. */
+export interface BaseSamples {
+  readonly voted: readonly (readonly SampledReply[])[];
+  readonly base: readonly (readonly SampledReply[])[];
 }
 
 export interface SimulationResult {
@@ -80,144 +90,202 @@ export type SimulationRecord =
   PipelineRecord | { readonly stage: 'vote' | 'judge'; readonly step: number; readonly of: number };
 
 const TEMPERATURE = 0.9;
+const LONGEST_TEXT = 320;
 
+type SimulationPlatform = Platform & { readonly tokenizer: Tokenizer };
+
+/** The base's replies to the prompts to vote on and to those kept for judging. */
+export async function* sampleBase(
+  spec: SimulationSpec,
+  platform: SimulationPlatform,
+  signal?: AbortSignal,
+): AsyncGenerator<SimulationRecord, BaseSamples> {
+  const { train, judged } = splitPrompts(spec);
+  const booth = await Booth.open(spec, platform, signal);
+  try {
+    const voted = yield* booth.speak('vote', train, spec.replies, spec.seed + 1, null);
+    const base = yield* booth.speak('judge', judged, spec.judgedSamples, 1001, null);
+    return { voted, base };
+  } finally {
+    await booth.close();
+  }
+}
+
+/** Votes, learning, judgement. Yields the progress of each; returns the result and what was learned. */
 export async function* simulate(
   spec: SimulationSpec,
-  platform: Platform & { readonly tokenizer: Tokenizer },
+  platform: SimulationPlatform,
   signal?: AbortSignal,
 ): AsyncGenerator<SimulationRecord, SimulationResult & { result: PipelineResult }> {
   const started = platform.now();
-  const { tokenizer, checkpoint, runtime, endOfTurn } = platform;
-  const random = new Random(spec.seed * 31 + 5);
-  const { train, judged } = splitPrompts(spec, random);
-  const ask = (line: Instruction): ChatMessage[] => [{ role: 'user', content: questionOf(line) }];
-  const promptTokens = (line: Instruction) =>
-    tokenizer.encodeChat(ask(line), { addGenerationPrompt: true });
+  const { tokenizer, checkpoint, runtime } = platform;
+  const { train, judged } = splitPrompts(spec);
+  const { voted, base } = spec.sampled ?? (yield* sampleBase(spec, platform, signal));
   const textOf = (reply: SampledReply) =>
     tokenizer.decode(reply.tokens, { skipSpecial: true }).trim();
-  const fromLayer = Math.floor(checkpoint.config.layers / 2);
-  const sampling = {
-    temperature: TEMPERATURE,
-    maxTokens: spec.maxTokens,
-    ...(signal && { signal }),
-  };
+  const scoresOf = (lines: readonly Instruction[], replies: BaseSamples['base']) =>
+    replies.map((list, p) => list.map((r) => spec.annotator(questionOf(lines[p]!), textOf(r))));
 
-  let speaker = await Speaker.create(checkpoint, runtime, { endOfTurn, fromLayer });
-  const speak = async function* (
+  // The person votes, with mistakes.
+  const mistakes = new Random(spec.seed * 31 + 6);
+  const scores = scoresOf(train, voted);
+  const rankings = voted.map((replies, p): Ranking => ({
+    prompt: replies[0]!.prompt,
+    replies: replies.map((r) => r.tokens),
+    ranks: noisyRanks(scores[p]!, spec.noise, mistakes),
+  }));
+  const median = scores.flat().sort((a, b) => a - b)[Math.floor(scores.flat().length / 2)]!;
+  const thumbs = voted.flatMap((replies, p) =>
+    replies.map(({ prompt, tokens: reply }, k): Thumb => {
+      const flipped = mistakes.uniform() < spec.noise;
+      return { prompt, reply, good: scores[p]![k]! > median !== flipped };
+    }),
+  );
+
+  // The method learns from the votes alone.
+  const rows = spec.demonstrations.flatMap((line) => textRow(line, tokenizer));
+  const heldOutText = rows.filter((_, i) => i % 3 === 0);
+  const result = yield* runPipeline(
+    {
+      rankings,
+      thumbs,
+      text: rows.filter((_, i) => i % 3 !== 0),
+      heldOutText,
+      method: spec.method,
+      seed: spec.seed,
+      ...(spec.dpo && { dpo: spec.dpo }),
+      ...(spec.ppo && { ppo: spec.ppo }),
+      ...(spec.kto && { kto: spec.kto }),
+    },
+    platform,
+    signal,
+  );
+
+  // The person judges, on prompts kept apart.
+  const booth = await Booth.open(spec, platform, signal);
+  const policy = new Policy(checkpoint, runtime);
+  try {
+    const baseScores = scoresOf(judged, base);
+    const against = (replies: BaseSamples['base']) =>
+      winRate(scoresOf(judged, replies), baseScores, new Random(99));
+    const tuned = yield* booth.speak('judge', judged, spec.judgedSamples, 2002, result.adapter);
+    let warmStart: SimulationResult['warmStart'];
+    if (result.warmStart !== result.adapter) {
+      const warm = yield* booth.speak('judge', judged, spec.judgedSamples, 2002, result.warmStart);
+      const kept = await policy.withTrunk(heldOutText, signal);
+      warmStart = {
+        ...against(warm),
+        nllChange: await changeOfNll(policy, kept, result.warmStart, signal),
+      };
+    }
+    const words = (list: readonly SampledReply[]) =>
+      average(list.map((r) => textOf(r).split(/\s+/).filter(Boolean).length));
+    const ended = (list: readonly SampledReply[]) => average(list.map((r) => Number(r.ended)));
+    const sampled = tuned.flat();
+    return {
+      result,
+      method: spec.method,
+      votes: spec.votes,
+      ...against(tuned),
+      ...(warmStart && { warmStart }),
+      kl: await klOf(
+        policy,
+        sampled.filter((_, i) => i % 4 === 0),
+        result.adapter,
+      ),
+      nllChange: result.measures.nllChange,
+      rewardModelAccuracy: result.measures.rewardModelAccuracy,
+      usablePairs: result.measures.pairs,
+      replyLength: words(sampled),
+      baseReplyLength: words(base.flat()),
+      ended: ended(sampled),
+      baseEnded: ended(base.flat()),
+      tokensTrained: result.measures.tokensTrained,
+      trainSeconds: result.measures.seconds,
+      seconds: (platform.now() - started) / 1000,
+      samples: judged.slice(0, 4).map((line, p) => ({
+        prompt: questionOf(line),
+        base: textOf(base[p]![0]!),
+        tuned: textOf(tuned[p]![0]!),
+      })),
+    };
+  } finally {
+    await booth.close();
+    await policy.dispose();
+  }
+}
+
+/** Where replies are sampled for the person. */
+class Booth {
+  readonly #speaker: Speaker;
+  readonly #tokenizer: Tokenizer;
+  readonly #sampling: { temperature: number; maxTokens: number; signal?: AbortSignal };
+
+  private constructor(
+    speaker: Speaker,
+    tokenizer: Tokenizer,
+    sampling: { temperature: number; maxTokens: number; signal?: AbortSignal },
+  ) {
+    this.#speaker = speaker;
+    this.#tokenizer = tokenizer;
+    this.#sampling = sampling;
+  }
+
+  static async open(
+    { maxTokens }: SimulationSpec,
+    { checkpoint, runtime, endOfTurn, tokenizer }: SimulationPlatform,
+    signal?: AbortSignal,
+  ): Promise<Booth> {
+    const fromLayer = Math.floor(checkpoint.config.layers / 2);
+    const speaker = await Speaker.create(checkpoint, runtime, { endOfTurn, fromLayer });
+    return new Booth(speaker, tokenizer, {
+      temperature: TEMPERATURE,
+      maxTokens,
+      ...(signal && { signal }),
+    });
+  }
+
+  async *speak(
     stage: 'vote' | 'judge',
     lines: readonly Instruction[],
     replies: number,
     seed: number,
     adapter: Adapter | null,
   ): AsyncGenerator<SimulationRecord, SampledReply[][]> {
-    const run = speaker.sample(lines.map(promptTokens), { ...sampling, replies, seed, adapter });
+    const prompts = lines.map((line) => promptOf(line, this.#tokenizer));
+    const run = this.#speaker.sample(prompts, { ...this.#sampling, replies, seed, adapter });
     for (;;) {
       const next = await run.next();
       if (next.done) return next.value;
       yield { stage, step: next.value.done, of: next.value.of };
     }
-  };
-
-  const voted = yield* speak('vote', train, spec.replies, spec.seed + 1, null);
-  const base = yield* speak('judge', judged, spec.judgedSamples, 1001, null);
-  await speaker.dispose();
-  const rankings = voted.map((replies, p): Ranking => ({
-    prompt: replies[0]!.prompt,
-    replies: replies.map((r) => r.tokens),
-    ranks: noisyRanks(
-      replies.map((r) => spec.annotator(questionOf(train[p]!), textOf(r))),
-      spec.noise,
-      random,
-    ),
-  }));
-
-  const rows = spec.demonstrations
-    .filter(({ output }) => output)
-    .map((line): Row => ({
-      prompt: promptTokens(line),
-      reply: [...tokenizer.encode(line.output!), endOfTurn],
-    }))
-    .filter(({ prompt, reply }) => prompt.length + reply.length <= 320);
-  const heldOutText = rows.filter((_, i) => i % 3 === 0);
-  const text = rows.filter((_, i) => i % 3 !== 0);
-  const result = yield* runPipeline(
-    {
-      rankings,
-      text,
-      heldOutText,
-      method: spec.method,
-      seed: spec.seed,
-      ...(spec.dpo && { dpo: spec.dpo }),
-      ...(spec.ppo && { ppo: spec.ppo }),
-    },
-    platform,
-    signal,
-  );
-
-  speaker = await Speaker.create(checkpoint, runtime, { endOfTurn, fromLayer });
-  const judge = (replies: readonly SampledReply[][]) =>
-    replies.map((list, p) => list.map((r) => spec.annotator(questionOf(judged[p]!), textOf(r))));
-  const baseScores = judge(base);
-  const against = (replies: readonly SampledReply[][]) =>
-    winRate(judge(replies), baseScores, new Random(99));
-  const tuned = yield* speak('judge', judged, spec.judgedSamples, 2002, result.adapter);
-  const policy = new Policy(checkpoint, runtime);
-  let warmStart: SimulationResult['warmStart'];
-  if (result.warmStart !== result.adapter) {
-    const warm = yield* speak('judge', judged, spec.judgedSamples, 2002, result.warmStart);
-    const { changeOfNll } = await import('../train/pipeline.ts');
-    const nllChange = await changeOfNll(
-      policy,
-      await policy.withTrunk(heldOutText),
-      result.warmStart,
-      signal,
-    );
-    warmStart = { ...against(warm), nllChange };
   }
-  await speaker.dispose();
 
-  const sampled = tuned.flat();
-  const kl = await klOf(
-    policy,
-    sampled.filter((_, i) => i % 4 === 0),
-    result.adapter,
-  );
-  await policy.dispose();
-  const words = (list: readonly SampledReply[]) =>
-    average(list.map((r) => textOf(r).split(/\s+/).filter(Boolean).length));
-  const ended = (list: readonly SampledReply[]) => average(list.map((r) => Number(r.ended)));
-  return {
-    result,
-    method: spec.method,
-    votes: spec.votes,
-    ...against(tuned),
-    ...(warmStart && { warmStart }),
-    kl,
-    nllChange: result.measures.nllChange,
-    rewardModelAccuracy: result.measures.rewardModelAccuracy,
-    usablePairs: result.measures.pairs,
-    replyLength: words(sampled),
-    baseReplyLength: words(base.flat()),
-    ended: ended(sampled),
-    baseEnded: ended(base.flat()),
-    tokensTrained: result.measures.tokensTrained,
-    trainSeconds: result.measures.seconds,
-    seconds: (platform.now() - started) / 1000,
-    samples: judged.slice(0, 4).map((line, p) => ({
-      prompt: questionOf(line),
-      base: textOf(base[p]![0]!),
-      tuned: textOf(tuned[p]![0]!),
-    })),
-  };
+  close(): Promise<void> {
+    return this.#speaker.dispose();
+  }
+}
+
+const promptOf = (line: Instruction, tokenizer: Tokenizer): number[] =>
+  tokenizer.encodeChat([{ role: 'user', content: questionOf(line) }], {
+    addGenerationPrompt: true,
+  });
+
+/** An answered instruction as ordinary text; long ones are left out. */
+function textRow(line: Instruction, tokenizer: Tokenizer): Row[] {
+  if (!line.output) return [];
+  const reply = [...tokenizer.encode(line.output), tokenizer.endOfTurn];
+  const prompt = promptOf(line, tokenizer);
+  return prompt.length + reply.length <= LONGEST_TEXT ? [{ prompt, reply }] : [];
 }
 
 /** A seeded third is kept for judging; the rest gives the prompts to vote on. */
-function splitPrompts(spec: SimulationSpec, random: Random) {
+function splitPrompts(spec: SimulationSpec) {
   // The split must not depend on the seed of the votes: results of several seeds are judged on the same prompts.
   const shuffled = new Random(4).shuffle(spec.prompts);
   const third = Math.floor(shuffled.length / 3);
   const wanted = Math.ceil(spec.votes / spec.replies);
-  const pool = random.shuffle(shuffled.slice(third));
+  const pool = new Random(spec.seed * 31 + 5).shuffle(shuffled.slice(third));
   if (pool.length === 0 || third === 0) {
     throw new RapportError(
       'evaluation/few-prompts',

@@ -6,6 +6,8 @@ import type { Runtime } from '../platform.ts';
 import type { Adapter } from './adapter.ts';
 import { dpoDefaults, trainDpo } from './dpo.ts';
 import type { DpoConfig, DpoRecord, PreparedRanking } from './dpo.ts';
+import { ktoDefaults, trainKto } from './kto.ts';
+import type { KtoConfig, KtoRecord, Thumb } from './kto.ts';
 import { Policy } from './policy.ts';
 import type { RowScore } from './policy.ts';
 import { ppoDefaults, trainPpo } from './ppo.ts';
@@ -14,6 +16,10 @@ import type { Ranking } from './rankings.ts';
 import { trainReward } from './reward.ts';
 import type { RewardModel } from './reward.ts';
 import type { Row, TrunkRow } from './rows.ts';
+import { sftDefaults, trainSft } from './sft.ts';
+import type { SftConfig, SftRecord } from './sft.ts';
+
+export type PipelineMethod = 'ppo' | 'rloo' | 'dpo' | 'kto' | 'sft';
 
 export interface PipelineSpec {
   readonly rankings: readonly Ranking[];
@@ -23,12 +29,23 @@ export interface PipelineSpec {
   readonly heldOutText: readonly Row[];
   /** Prompts to roll out on; by default those of the rankings. */
   readonly prompts?: readonly (readonly number[])[];
-  /** 'ppo' and 'rloo' after a DPO warm start, or 'dpo' alone. */
-  readonly method: 'ppo' | 'rloo' | 'dpo';
+  /** Votes on single replies, for 'kto'; without any, the best and worst of each ranking. */
+  readonly thumbs?: readonly Thumb[];
+  /**
+   * 'ppo' and 'rloo' follow a DPO warm start; 'dpo' and 'kto' stand alone; 'sft' learns the best reply of
+   * each ranking.
+   */
+  readonly method: PipelineMethod;
   readonly seed: number;
   readonly dpo?: Partial<DpoConfig>;
   readonly ppo?: Partial<PpoConfig>;
+  readonly kto?: Partial<KtoConfig>;
+  readonly sft?: Partial<SftConfig>;
 }
+
+/** Rows of ordinary text that are mixed in, and that are measured: more would only take longer. */
+const MOST_TEXT = 64;
+const MOST_HELD_OUT = 40;
 
 /** What the pipeline needs from where it runs. */
 export interface Platform {
@@ -58,6 +75,8 @@ export type PipelineRecord =
       readonly pairs?: number;
     }
   | DpoRecord
+  | KtoRecord
+  | SftRecord
   | PpoRecord;
 
 export interface PipelineResult {
@@ -86,8 +105,8 @@ export async function* runPipeline(
   const options = signal ? { signal } : {};
   try {
     yield { stage: 'prepare', step: 0, of: 3 };
-    const text = await policy.withTrunk(spec.text, signal);
-    const heldOut = await policy.withTrunk(spec.heldOutText, signal);
+    const text = await policy.withTrunk(spec.text.slice(0, MOST_TEXT), signal);
+    const heldOut = await policy.withTrunk(spec.heldOutText.slice(0, MOST_HELD_OUT), signal);
     yield { stage: 'prepare', step: 1, of: 3 };
     const flat = spec.rankings.flatMap(({ prompt, replies }) =>
       replies.map((reply): Row => ({ prompt, reply })),
@@ -104,18 +123,12 @@ export async function* runPipeline(
     yield { stage: 'reward', step: 1, of: 1, rewardAccuracy: reward.accuracy, pairs: reward.pairs };
 
     const warmStart =
-      platform.resume?.warmStart ??
-      (yield* trainDpo(
-        policy,
-        prepared,
-        text,
-        { ...dpoDefaults, seed: spec.seed, ...spec.dpo },
-        signal,
-      ));
+      platform.resume?.warmStart ?? (yield* firstAdapter(spec, policy, prepared, text, signal));
     await platform.save?.({ reward, warmStart });
 
     let adapter = platform.resume?.adapter ?? warmStart;
-    if (spec.method !== 'dpo' && !platform.resume?.adapter) {
+    const reinforced = spec.method === 'ppo' || spec.method === 'rloo';
+    if (reinforced && !platform.resume?.adapter) {
       const speaker = await Speaker.create(checkpoint, runtime, {
         endOfTurn: platform.endOfTurn,
         fromLayer: policy.place.fromLayer,
@@ -160,6 +173,39 @@ export async function* runPipeline(
   } finally {
     await policy.dispose();
   }
+}
+
+/** What votes alone teach: the warm start of reinforcement, or the whole method. */
+async function* firstAdapter(
+  spec: PipelineSpec,
+  policy: Policy,
+  prepared: readonly PreparedRanking[],
+  text: readonly TrunkRow[],
+  signal?: AbortSignal,
+): AsyncGenerator<DpoRecord | KtoRecord | SftRecord, Adapter> {
+  const { seed } = spec;
+  if (spec.method === 'kto') {
+    const thumbs = spec.thumbs?.length ? spec.thumbs : extremes(prepared);
+    return yield* trainKto(policy, thumbs, text, { ...ktoDefaults, seed, ...spec.kto }, signal);
+  }
+  if (spec.method === 'sft') {
+    const best = extremes(prepared).flatMap(({ good, row }) => (good ? [row] : []));
+    return yield* trainSft(policy, best, { ...sftDefaults, seed, ...spec.sft }, signal);
+  }
+  return yield* trainDpo(policy, prepared, text, { ...dpoDefaults, seed, ...spec.dpo }, signal);
+}
+
+/** The best and worst replies of every ranking that decides anything. */
+function extremes(prepared: readonly PreparedRanking[]): (Thumb & { row: TrunkRow })[] {
+  return prepared.flatMap(({ rows, ranks }) => {
+    const [best, worst] = [Math.min(...ranks), Math.max(...ranks)];
+    if (best === worst) return [];
+    return rows.flatMap((row, i) =>
+      ranks[i] === best || ranks[i] === worst
+        ? [{ prompt: row.prompt, reply: row.reply, row, good: ranks[i] === best }]
+        : [],
+    );
+  });
 }
 
 /** Relative change of mean NLL per token of rows, adapter on against off. */

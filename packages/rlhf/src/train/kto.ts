@@ -1,0 +1,200 @@
+// KTO (arXiv 2402.01306) on thumbs: a reply is good or bad by itself, no pairs. The reference point z is the
+// mean log-ratio of mismatched prompts and replies; the rarer thumb weighs more. Left out: estimating z per class.
+import { RapportError, float32, op } from '@rapport/core';
+import { crossEntropy } from '../losses/policy.ts';
+import { ktoLoss } from '../losses/preference.ts';
+import { AdamW } from '../optim/adamw.ts';
+import type { Parameters } from '../optim/adamw.ts';
+import { Random } from '../optim/random.ts';
+import { rateAt } from '../optim/schedule.ts';
+import { newAdapter, parametersOf } from './adapter.ts';
+import type { Adapter } from './adapter.ts';
+import type { Policy, RowScore } from './policy.ts';
+import { lengthOf, packByLength } from './rows.ts';
+import type { Row, TrunkRow } from './rows.ts';
+import { mixText, update } from './step.ts';
+
+/** A reply and which thumb it got. */
+export interface Thumb extends Row {
+  readonly good: boolean;
+}
+
+export interface KtoConfig {
+  readonly beta: number;
+  readonly lrPeak: number;
+  readonly epochs: number;
+  readonly batch: number;
+  /** The rarer thumb weighs at most so many times more. */
+  readonly balanceCap: number;
+  readonly warmupSteps: number;
+  readonly ptxBalance: number;
+  readonly ptxRows: number;
+  readonly rank: number;
+  readonly alpha: number;
+  readonly seed: number;
+}
+
+export const ktoDefaults: KtoConfig = {
+  beta: 0.1,
+  lrPeak: 1e-3,
+  epochs: 4,
+  batch: 8,
+  balanceCap: 4,
+  warmupSteps: 3,
+  ptxBalance: 0.2,
+  ptxRows: 4,
+  rank: 8,
+  alpha: 16,
+  seed: 0,
+};
+
+export interface KtoRecord {
+  readonly stage: 'kto';
+  readonly step: number;
+  readonly of: number;
+  readonly loss: number;
+  /** The reference point of this batch. */
+  readonly z: number;
+  readonly gradientNorm: number;
+  readonly ptxRatio: number;
+  readonly lr: number;
+}
+
+interface Task {
+  readonly good: boolean;
+  readonly row: TrunkRow;
+  readonly refSum: number;
+  /** The same prompt with another thumb's reply. */
+  readonly other: TrunkRow;
+  readonly otherRefSum: number;
+}
+
+/**
+ * Trains an adapter from zero; yields a record per step, returns the adapter.
+ *
+ * @throws RapportError `train/few-thumbs`, `train/not-finite`.
+ */
+export async function* trainKto(
+  policy: Policy,
+  thumbs: readonly Thumb[],
+  text: readonly TrunkRow[],
+  config: KtoConfig = ktoDefaults,
+  signal?: AbortSignal,
+): AsyncGenerator<KtoRecord, Adapter> {
+  const up = thumbs.filter(({ good }) => good).length;
+  if (up === 0 || up === thumbs.length) {
+    throw new RapportError(
+      'train/few-thumbs',
+      `${up} of ${thumbs.length} thumbs are up; both kinds are needed.`,
+      'Collect good and bad votes.',
+    );
+  }
+  const random = new Random(config.seed);
+  const tasks = await prepare(policy, random.shuffle(thumbs), signal);
+  const balance = (n: number) => Math.min(config.balanceCap, Math.max(1, (thumbs.length - n) / n));
+  const weightOf = (good: boolean) => balance(good ? up : thumbs.length - up);
+  const adapter = newAdapter(policy.sites, config, random);
+  const parameters = parametersOf(adapter);
+  const adam = new AdamW({ betas: [0.9, 0.99] });
+  const trainer = await policy.trainer(config.rank, (p) => {
+    const row = (name: string) => p.input(name, 'float32', ['B']);
+    const z = p.input('z', 'float32', []);
+    const votes = ktoLoss(
+      p.logratios(),
+      { sign: row('sign'), weight: row('voteWeight'), z },
+      config.beta,
+    );
+    const nll = crossEntropy(p.logprobs, p.input('textWeight', 'float32', ['N']));
+    return { loss: op.add(votes, nll), results: { votes } };
+  });
+  const feedsOf = (batch: readonly Task[], z: number, total: number) => {
+    const count = batch.reduce((n, { row }) => n + row.reply.length, 0);
+    return {
+      ...policy.logratioFeeds(
+        batch.map(({ row }) => row),
+        batch.map(({ refSum }) => refSum),
+      ),
+      sign: float32(
+        [batch.length],
+        batch.map(({ good }) => (good ? 1 : -1)),
+      ),
+      voteWeight: float32(
+        [batch.length],
+        batch.map(({ good }) => weightOf(good) / total),
+      ),
+      z: float32([], [z]),
+      textWeight: float32([count], new Float32Array(count)),
+    };
+  };
+  const perEpoch = Math.ceil(tasks.length / config.batch);
+  const of = perEpoch * config.epochs;
+  try {
+    let queue: Task[] = [];
+    for (let step = 0; step < of; step++) {
+      signal?.throwIfAborted();
+      if (queue.length === 0) queue = random.shuffle(tasks);
+      const batch = queue.splice(0, config.batch);
+      const others = await policy.score(
+        batch.map(({ other }) => other),
+        adapter,
+      );
+      const mismatch = batch.reduce((s, t, i) => s + sumOf(others[i]!) - t.otherRefSum, 0);
+      const z = Math.max(0, mismatch / batch.length);
+      const gradients: Parameters = new Map();
+      let loss = 0;
+      for (const part of packByLength(batch, ({ row }) => lengthOf(row), 1024)) {
+        const rows = part.map(({ row }) => row);
+        const out = await trainer.run(rows, adapter, feedsOf(part, z, batch.length), gradients);
+        loss += Number(out['votes']!.data[0]);
+      }
+      const mixed = await mixText(gradients, config, text, {
+        trainer,
+        adapter,
+        random,
+        idle: (rows) => ({
+          ...policy.logratioFeeds(
+            rows,
+            rows.map(() => 0),
+          ),
+          sign: float32([rows.length], new Float32Array(rows.length)),
+          voteWeight: float32([rows.length], new Float32Array(rows.length)),
+          z: float32([], [0]),
+        }),
+      });
+      const schedule = { kind: 'linear', warmup: config.warmupSteps, steps: of } as const;
+      const lr = config.lrPeak * rateAt(step, schedule);
+      const gradientNorm = update(adam, parameters, gradients, lr);
+      const ptxRatio = mixed.gradientNorm
+        ? (mixed.ptxCoef * mixed.ptxNorm) / mixed.gradientNorm
+        : 0;
+      yield { stage: 'kto', step: step + 1, of, loss, z, gradientNorm, ptxRatio, lr };
+    }
+    return adapter;
+  } finally {
+    await trainer.dispose();
+  }
+}
+
+/** Trunk outputs and reference sums of each thumb and of its mismatched partner. */
+async function prepare(
+  policy: Policy,
+  thumbs: readonly Thumb[],
+  signal?: AbortSignal,
+): Promise<Task[]> {
+  const mismatched = thumbs.map(({ prompt }, i) => ({
+    prompt,
+    reply: thumbs[(i + 1) % thumbs.length]!.reply,
+  }));
+  const rows = await policy.withTrunk([...thumbs, ...mismatched], signal);
+  const sums = (await policy.score(rows, null, signal ? { signal } : {})).map(sumOf);
+  const n = thumbs.length;
+  return thumbs.map(({ good }, i) => ({
+    good,
+    row: rows[i]!,
+    refSum: sums[i]!,
+    other: rows[n + i]!,
+    otherRefSum: sums[n + i]!,
+  }));
+}
+
+const sumOf = ({ logprobs }: RowScore): number => logprobs.reduce((a, b) => a + b, 0);
