@@ -16,6 +16,10 @@ export { Random } from './optim/random.ts';
 // Training: the model with its trunk kept, adapters.
 export { Policy } from './train/policy.ts';
 export type { Adapter } from './train/adapter.ts';
+export { adapterFeeds } from './train/adapter.ts';
+export { LlamaGraph, linearSites } from './train/llama.ts';
+export type { LinearSite } from './train/llama.ts';
+export { causalMask } from './train/rows.ts';
 export type { Runtime, Session } from './platform.ts';
 export { runPipeline } from './train/pipeline.ts';
 export type { PipelineRecord, PipelineResult, PipelineSpec, Platform } from './train/pipeline.ts';
@@ -32,3 +36,5 @@ export type {
 } from './evaluation/simulate.ts';
 export { ownArena } from './evaluation/own-arena.ts';
 export type { ArenaResult, ArenaSpec } from './evaluation/own-arena.ts';
+export { evaluateReward } from './evaluation/evaluate-reward.ts';
+export type { RewardReport, TokenPair } from './evaluation/evaluate-reward.ts';

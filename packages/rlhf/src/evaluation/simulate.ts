@@ -10,7 +10,10 @@ import { changeOfNll, runPipeline } from '../train/pipeline.ts';
 import type { PipelineRecord, PipelineResult, PipelineSpec, Platform } from '../train/pipeline.ts';
 import type { Thumb } from '../train/kto.ts';
 import { Policy } from '../train/policy.ts';
+import { pairsOf } from '../train/rankings.ts';
 import type { Ranking } from '../train/rankings.ts';
+import { rewardOf } from '../train/reward.ts';
+import type { RewardModel } from '../train/reward.ts';
 import type { Row } from '../train/rows.ts';
 import { winRate } from './win-rate.ts';
 
@@ -34,6 +37,8 @@ export interface SimulationSpec {
   readonly votes: number;
   /** K, replies per prompt. */
   readonly replies: number;
+  /** Keep only so many pairs of the rankings: what a person who compares two at a time would give. */
+  readonly pairs?: number;
   /** Probability that a pairwise judgement is flipped. */
   readonly noise: number;
   readonly seed: number;
@@ -91,6 +96,8 @@ export type SimulationRecord =
 
 const TEMPERATURE = 0.9;
 const LONGEST_TEXT = 320;
+/** N of best-of-N. */
+const BEST_OF = 4;
 
 type SimulationPlatform = Platform & { readonly tokenizer: Tokenizer };
 
@@ -129,11 +136,12 @@ export async function* simulate(
   // The person votes, with mistakes.
   const mistakes = new Random(spec.seed * 31 + 6);
   const scores = scoresOf(train, voted);
-  const rankings = voted.map((replies, p): Ranking => ({
+  const ranked = voted.map((replies, p): Ranking => ({
     prompt: replies[0]!.prompt,
     replies: replies.map((r) => r.tokens),
     ranks: noisyRanks(scores[p]!, spec.noise, mistakes),
   }));
+  const rankings = spec.pairs ? onlyPairs(ranked, spec.pairs, mistakes) : ranked;
   const median = scores.flat().sort((a, b) => a - b)[Math.floor(scores.flat().length / 2)]!;
   const thumbs = voted.flatMap((replies, p) =>
     replies.map(({ prompt, tokens: reply }, k): Thumb => {
@@ -168,7 +176,10 @@ export async function* simulate(
     const baseScores = scoresOf(judged, base);
     const against = (replies: BaseSamples['base']) =>
       winRate(scoresOf(judged, replies), baseScores, new Random(99));
-    const tuned = yield* booth.speak('judge', judged, spec.judgedSamples, 2002, result.adapter);
+    const of = spec.method === 'bestofn' ? BEST_OF : 1;
+    const count = of * spec.judgedSamples;
+    const spoken = yield* booth.speak('judge', judged, count, 2002, result.adapter);
+    const tuned = of > 1 ? await bestOf(of, spoken, policy, result.reward) : spoken;
     let warmStart: SimulationResult['warmStart'];
     if (result.warmStart !== result.adapter) {
       const warm = yield* booth.speak('judge', judged, spec.judgedSamples, 2002, result.warmStart);
@@ -316,6 +327,48 @@ export function noisyRanks(scores: readonly number[], noise: number, random: Ran
     });
   });
   return wins.map((w) => 1 + wins.filter((other) => other > w).length);
+}
+
+/** At most `count` decided pairs as rankings of two, spread over the prompts. */
+function onlyPairs(rankings: readonly Ranking[], count: number, random: Random): Ranking[] {
+  const left = rankings.map((ranking) => ({
+    ranking,
+    pairs: random.shuffle(pairsOf(ranking.ranks)),
+  }));
+  const chosen: Ranking[] = [];
+  while (chosen.length < count && left.some(({ pairs }) => pairs.length > 0)) {
+    for (const { ranking, pairs } of left) {
+      const pair = pairs.pop();
+      if (!pair || chosen.length === count) continue;
+      const { prompt, replies } = ranking;
+      chosen.push({
+        prompt,
+        replies: [replies[pair.better]!, replies[pair.worse]!],
+        ranks: [1, 2],
+      });
+    }
+  }
+  return chosen;
+}
+
+/** Of every `of` samples the one the reward model likes best. */
+async function bestOf(
+  of: number,
+  samples: readonly SampledReply[][],
+  policy: Policy,
+  reward: RewardModel,
+): Promise<SampledReply[][]> {
+  const flat = samples.flat();
+  const rows = flat.map(({ prompt, tokens: reply }) => ({ prompt, reply }));
+  const scores = await policy.score(await policy.withTrunk(rows), null);
+  const rewards = new Map(flat.map((reply, i) => [reply, rewardOf(reward, scores[i]!)]));
+  return samples.map((list) =>
+    Array.from({ length: list.length / of }, (_, k) =>
+      list
+        .slice(k * of, (k + 1) * of)
+        .reduce((a, b) => (rewards.get(b)! > rewards.get(a)! ? b : a)),
+    ),
+  );
 }
 
 /** Mean log π/π_ref per token over replies. */

@@ -2,7 +2,9 @@
 // model, leashed to the reference → what can be measured without a person. Stages resume from their checkpoints.
 import type { Checkpoint } from '@rapport/core';
 import { Speaker } from '../rollout/speaker.ts';
+import { Random } from '../optim/random.ts';
 import type { Runtime } from '../platform.ts';
+import { newAdapter } from './adapter.ts';
 import type { Adapter } from './adapter.ts';
 import { dpoDefaults, trainDpo } from './dpo.ts';
 import type { DpoConfig, DpoRecord, PreparedRanking } from './dpo.ts';
@@ -14,12 +16,12 @@ import { ppoDefaults, trainPpo } from './ppo.ts';
 import type { PpoConfig, PpoRecord } from './ppo.ts';
 import type { Ranking } from './rankings.ts';
 import { trainReward } from './reward.ts';
-import type { RewardModel } from './reward.ts';
+import type { RankedScores, RewardModel } from './reward.ts';
 import type { Row, TrunkRow } from './rows.ts';
 import { sftDefaults, trainSft } from './sft.ts';
 import type { SftConfig, SftRecord } from './sft.ts';
 
-export type PipelineMethod = 'ppo' | 'rloo' | 'dpo' | 'kto' | 'sft';
+export type PipelineMethod = 'ppo' | 'rloo' | 'dpo' | 'kto' | 'sft' | 'bestofn';
 
 export interface PipelineSpec {
   readonly rankings: readonly Ranking[];
@@ -33,7 +35,7 @@ export interface PipelineSpec {
   readonly thumbs?: readonly Thumb[];
   /**
    * 'ppo' and 'rloo' follow a DPO warm start; 'dpo' and 'kto' stand alone; 'sft' learns the best reply of
-   * each ranking.
+   * each ranking; 'bestofn' leaves the policy alone and only trains the reward model.
    */
   readonly method: PipelineMethod;
   readonly seed: number;
@@ -46,6 +48,7 @@ export interface PipelineSpec {
 /** Rows of ordinary text that are mixed in, and that are measured: more would only take longer. */
 const MOST_TEXT = 64;
 const MOST_HELD_OUT = 40;
+const THUMBS_COMPARED = 8;
 
 /** What the pipeline needs from where it runs. */
 export interface Platform {
@@ -116,9 +119,11 @@ export async function* runPipeline(
     const scores = await policy.score(rows, null, options);
     const textScores = await policy.score(text, null, options);
     const prepared = regroup(spec.rankings, rows, scores);
+    const compared = spec.method === 'kto' ? await comparedThumbs(policy, spec, signal) : prepared;
     yield { stage: 'prepare', step: 3, of: 3 };
 
-    const reward = platform.resume?.reward ?? trainReward(prepared, textScores);
+    const reward =
+      platform.resume?.reward ?? trainReward(compared.length > 0 ? compared : prepared, textScores);
     await platform.save?.({ reward });
     yield { stage: 'reward', step: 1, of: 1, rewardAccuracy: reward.accuracy, pairs: reward.pairs };
 
@@ -192,6 +197,7 @@ async function* firstAdapter(
     const best = extremes(prepared).flatMap(({ good, row }) => (good ? [row] : []));
     return yield* trainSft(policy, best, { ...sftDefaults, seed, ...spec.sft }, signal);
   }
+  if (spec.method === 'bestofn') return newAdapter(policy.sites, dpoDefaults, new Random(seed));
   return yield* trainDpo(policy, prepared, text, { ...dpoDefaults, seed, ...spec.dpo }, signal);
 }
 
@@ -205,6 +211,24 @@ function extremes(prepared: readonly PreparedRanking[]): (Thumb & { row: TrunkRo
         ? [{ prompt: row.prompt, reply: row.reply, row, good: ranks[i] === best }]
         : [],
     );
+  });
+}
+
+/** Thumbs as rankings of a few replies each, good ones before bad ones, for the reward model. */
+async function comparedThumbs(
+  policy: Policy,
+  { thumbs = [] }: PipelineSpec,
+  signal?: AbortSignal,
+): Promise<RankedScores[]> {
+  const options = signal ? { signal } : {};
+  const scores = await policy.score(await policy.withTrunk(thumbs, signal), null, options);
+  const groups = Math.ceil(thumbs.length / THUMBS_COMPARED);
+  return Array.from({ length: groups }, (_, g) => {
+    const mine = thumbs.flatMap((_, i) => (i % groups === g ? [i] : []));
+    return {
+      replies: mine.map((i) => scores[i]!),
+      ranks: mine.map((i) => (thumbs[i]!.good ? 1 : 2)),
+    };
   });
 }
 
