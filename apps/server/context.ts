@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path';
 import { ensureKeys } from './releases/keys.ts';
 import { Blobs } from './store/blobs.ts';
 import { openDatabase, type Database } from './store/database.ts';
+import { LocalTrainer } from './trainer/local.ts';
 import { Runs } from './trainer/runs.ts';
 
 export interface Context {
@@ -14,12 +15,12 @@ export interface Context {
 }
 
 /** Opens a data folder: migrates the store and makes the keys at first. Throws `store/*`, `keys/*`. */
-export async function openContext(folder: string): Promise<Context> {
+export async function openContext(folder: string, trainer = new LocalTrainer()): Promise<Context> {
   const dataFolder = resolve(folder);
   const db = await openDatabase(dataFolder);
   await ensureKeys(db, dataFolder);
   const blobs = new Blobs(db, dataFolder);
-  const runs = new Runs({ db, blobs, dataFolder, runsFolder: join(dataFolder, 'runs') });
+  const runs = new Runs({ db, blobs, dataFolder, runsFolder: join(dataFolder, 'runs'), trainer });
   return {
     dataFolder,
     db,

@@ -57,7 +57,7 @@ export interface Opened {
 export const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1 };
 
 /** ONNX Runtime for Node behind the runtime interface. */
-export async function nodeRuntime(): Promise<unknown> {
+async function nodeRuntime(): Promise<unknown> {
   const { createOrtRuntime } = core as unknown as EngineRoom;
   if (!createOrtRuntime) throw missing('runtime');
   const ort = await import('onnxruntime-node');

@@ -40,7 +40,7 @@ export async function releaseFiles(context: Context, name: string) {
 }
 
 /** The files of a base model by their blobs. */
-export async function basePlace({ blobs }: Context, base: BaseModel): Promise<ModelPlace> {
+async function basePlace({ blobs }: Context, base: BaseModel): Promise<ModelPlace> {
   const files = [];
   for (const { name, digest } of base.files)
     files.push({ name, path: (await blobs.need(digest)).path });

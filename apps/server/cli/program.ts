@@ -3,17 +3,19 @@ import { Command, CommanderError } from 'commander';
 import { chatCommands } from './commands/chat.ts';
 import { careCommands } from './commands/care.ts';
 import { datasetCommands } from './commands/dataset.ts';
+import { evaluateCommands } from './commands/evaluate.ts';
 import { feedbackCommands } from './commands/feedback.ts';
 import { releaseCommands } from './commands/release.ts';
 import { trainCommands } from './commands/train.ts';
 
-/** Every room adds its commands; those of simulation and evaluation go beside these. */
+/** Every room adds its commands. */
 const ROOMS = [
   chatCommands,
   feedbackCommands,
   datasetCommands,
   trainCommands,
   releaseCommands,
+  evaluateCommands,
   careCommands,
 ];
 

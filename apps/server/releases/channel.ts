@@ -15,7 +15,7 @@ import { findRelease } from './registry.ts';
 const RENEW_BEFORE_MS = 3 * 86_400_000;
 
 /** The share of devices a new candidate begins with, in percent. */
-export const FIRST_PERCENT = 1;
+const FIRST_PERCENT = 1;
 
 /** The channel in force, signed anew when less than three days of it are left. */
 export async function currentChannel(db: Database, dataFolder: string): Promise<Signed<Channel>> {
@@ -73,11 +73,17 @@ export async function halt(db: Database, dataFolder: string): Promise<Signed<Cha
 }
 
 /**
- * Back to what was stable before: a higher version that names an older release. The release left
- * is blocked, and so is a candidate. Throws `release/no-earlier`.
+ * Back to what was stable before, at last to the bare base: a higher version that names an older
+ * release. The release left is blocked, and so is a candidate. Throws `release/no-earlier`.
  */
 export async function rollback(db: Database, dataFolder: string): Promise<Signed<Channel>> {
-  const now = (await currentChannel(db, dataFolder)).signed;
+  const { stable, candidate, blocked } = (await currentChannel(db, dataFolder)).signed;
+  if (stable === 'base' && !candidate)
+    throw new RapportError(
+      'release/no-earlier',
+      'Everybody has the bare base: there is nothing to go back from.',
+      'See rapport release list for what is there to promote.',
+    );
   const rows = await db
     .selectFrom('channels')
     .select('envelope')
@@ -85,22 +91,15 @@ export async function rollback(db: Database, dataFolder: string): Promise<Signed
     .execute();
   const earlier = rows
     .map(({ envelope }) => (JSON.parse(envelope) as Signed<Channel>).signed.stable)
-    .find((stable) => stable !== now.stable && !now.blocked.includes(stable));
-  if (earlier === undefined)
-    throw new RapportError(
-      'release/no-earlier',
-      'No release was stable before this one.',
-      'Use rapport release halt to take back a candidate.',
-    );
-  return change(db, dataFolder, `rollback to ${earlier}`, ({ candidate, ...channel }) => {
-    const left = [candidate?.release, channel.stable].filter((id) => id && id !== 'base');
-    return {
-      ...channel,
-      stable: earlier,
-      blocked: [...new Set([...channel.blocked, ...(left as string[])])],
-      freeze: false,
-    };
-  });
+    .find((id) => id !== stable && id !== 'base' && !blocked.includes(id));
+  const left = [candidate?.release, stable].filter((id) => id !== undefined && id !== 'base');
+  return change(db, dataFolder, `rollback to ${earlier ?? 'base'}`, (channel) => ({
+    ...channel,
+    stable: earlier ?? 'base',
+    candidate: undefined,
+    blocked: [...new Set([...channel.blocked, ...(left as string[])])],
+    freeze: false,
+  }));
 }
 
 const unblocked = (channel: Channel, id: string): Channel => ({

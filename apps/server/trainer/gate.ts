@@ -2,7 +2,7 @@
 import type { Gate, GateCheck } from './spec.ts';
 
 /** Limits; each with the measurement it bounds. */
-export const GATE_LIMITS = {
+const GATE_LIMITS = {
   /** Mean KL from the reference per token, in nats. */
   kl: 0.5,
   /** Change of the held-out negative log-likelihood, in percent. */

@@ -24,7 +24,7 @@ import type { RunStatus, RunTable } from '../store/schema.ts';
 import { recall, remember } from '../store/settings.ts';
 import { uuidv7 } from '../store/uuid.ts';
 import { cancelFile, linesFrom, progressFile, rowsFile, writeWhole } from './files.ts';
-import { LocalTrainer } from './local.ts';
+import type { LocalTrainer } from './local.ts';
 import type {
   Failure,
   Gate,
@@ -72,7 +72,7 @@ interface Surroundings {
   blobs: Blobs;
   dataFolder: string;
   runsFolder: string;
-  trainer?: LocalTrainer;
+  trainer: LocalTrainer;
 }
 
 const FOLLOW_EVERY_MS = 250;
@@ -88,7 +88,7 @@ export class Runs {
 
   constructor(around: Surroundings) {
     this.#around = around;
-    this.#trainer = around.trainer ?? new LocalTrainer();
+    this.#trainer = around.trainer;
   }
 
   /** Starts a run; it goes on by itself. Throws `dataset/*`, `base/*`, `run/busy`. */

@@ -153,7 +153,7 @@ export const FeedbackEventSchema = v.variant('type', [
 export type FeedbackEvent = v.InferOutput<typeof FeedbackEventSchema>;
 
 /** Erasing needs none: it only ever makes the server know less. */
-export const needsConsent = (type: string) => type !== 'erase';
+const needsConsent = (type: string) => type !== 'erase';
 
 /** What became of one event of a batch. */
 export interface EventResult {

@@ -2,7 +2,7 @@
 // (whose signatures count). Shapes only; the rules are in rules.ts.
 import * as v from 'valibot';
 
-export const Sha256Schema = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
+const Sha256Schema = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const size = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const timeMs = v.pipe(v.number(), v.finite(), v.minValue(0));
 const version = v.pipe(v.number(), v.safeInteger(), v.minValue(1));

@@ -1,0 +1,316 @@
+// rapport simulate, and rapport evaluate reward · arena: what training is worth, measured.
+import { readFile, mkdir, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { gunzipSync } from 'node:zlib';
+import { Option, type Command } from 'commander';
+import { RapportError, type Tokenizer } from '@rapport/core';
+import { Speaker, arena, evaluateReward, simulate } from '@rapport/rlhf';
+import type { Adapter, Annotator, Instruction, SimulationSpec, TokenPair } from '@rapport/rlhf';
+import type { Context } from '../../context.ts';
+import { openModel, placeOf, tokenizerOf } from '../../models.ts';
+import { nodeRuntime } from '../../node-runtime.ts';
+import { readAdapter, writeAdapter } from '../../trainer/peft.ts';
+import { findModel, releaseFiles } from '../model.ts';
+import { listing, table, type Output } from '../output.ts';
+import { common, inFolder, usage, whole, withModel, type CommonFlags } from '../session.ts';
+
+const METHODS = ['ppo', 'rloo', 'dpo', 'kto', 'sft', 'bestofn'] as const;
+const ORDINARY_TEXT = fileURLToPath(new URL('../../trainer/ordinary-text.jsonl', import.meta.url));
+
+interface SimulateFlags extends CommonFlags {
+  annotator: string;
+  prompts: string;
+  method: SimulationSpec['method'];
+  votes: number;
+  replies: number;
+  noise: number;
+  seed: number;
+  maxTokens: number;
+  out?: string;
+  config?: string;
+}
+
+interface RewardFlags extends CommonFlags {
+  train: string;
+  test: string;
+}
+
+interface ArenaFlags extends CommonFlags {
+  releases: string;
+  prompts: string;
+  annotator: string;
+  samples: number;
+  maxTokens: number;
+}
+
+export function evaluateCommands(program: Command): void {
+  withModel(
+    common(
+      program
+        .command('simulate')
+        .description('a simulated person votes, a method learns, the person judges')
+        .requiredOption('--annotator <file>', 'module whose default export scores (prompt, reply)')
+        .requiredOption('--prompts <file>', 'JSON lines of {id, instruction, input?}')
+        .addOption(new Option('--method <method>', 'how').choices(METHODS).default('ppo'))
+        .option('--votes <n>', 'ranked replies, thumbs (kto) or pairs (dpo)', whole, 60)
+        .option('--replies <k>', 'replies per prompt', whole, 4)
+        .option('--noise <p>', 'probability that a judgement is flipped', share, 0)
+        .option('--seed <s>', 'seed of votes and training', whole, 0)
+        .option('--max-tokens <n>', 'longest reply', whole, 256)
+        .option('--config <file>', 'JSON with hyper-parameters')
+        .option('--out <dir>', 'where the adapter and the report go'),
+    ),
+  ).action((flags: SimulateFlags) =>
+    inFolder(flags, async (context, output) => {
+      const opened = await openForTraining(context, flags.model);
+      const config = flags.config
+        ? (JSON.parse(await readFile(flags.config, 'utf8')) as object)
+        : {};
+      const run = simulate(
+        {
+          annotator: await annotatorOf(flags.annotator),
+          prompts: await linesOf<Instruction>(flags.prompts),
+          demonstrations: await linesOf<Instruction>(ORDINARY_TEXT),
+          method: flags.method,
+          ...sizesOf(flags),
+          noise: flags.noise,
+          seed: flags.seed,
+          maxTokens: flags.maxTokens,
+          judgedPrompts: 48,
+          judgedSamples: 4,
+          ...config,
+        },
+        { ...opened, endOfTurn: opened.tokenizer.endOfTurn, now: () => performance.now() },
+      );
+      const { result, samples, ...report } = await follow(run, output);
+      const answer = { ...report, votes: flags.votes };
+      if (flags.out) {
+        await writeAdapter(join(flags.out, 'adapter'), result.adapter);
+        await mkdir(flags.out, { recursive: true });
+        await writeFile(
+          join(flags.out, 'report.json'),
+          JSON.stringify({ flags, ...answer, samples }, null, 2),
+        );
+      }
+      output.answer(answer, listing(answer));
+    }),
+  );
+
+  const evaluate = program.command('evaluate').description('reward models and releases, measured');
+  withModel(
+    common(
+      evaluate
+        .command('reward')
+        .description('a reward model on preference pairs')
+        .requiredOption('--train <file>', 'pairs to learn from (.jsonl or .jsonl.gz)')
+        .requiredOption('--test <file>', 'pairs to be measured on'),
+    ),
+  ).action((flags: RewardFlags) =>
+    inFolder(flags, async (context, output) => {
+      const started = performance.now();
+      const opened = await openForTraining(context, flags.model);
+      const pairs = async (file: string) => pairsOf(await linesOf<PairRow>(file), opened.tokenizer);
+      const run = evaluateReward(
+        { train: await pairs(flags.train), test: await pairs(flags.test) },
+        opened,
+      );
+      const report = await follow(run, output);
+      const seconds = (performance.now() - started) / 1000;
+      output.answer({ ...report, seconds }, listing({ ...report, seconds }));
+    }),
+  );
+  withModel(
+    common(
+      evaluate
+        .command('arena')
+        .description('blind pairs between releases')
+        .requiredOption('--releases <ids>', 'two or more, with commas; base is the bare model')
+        .requiredOption('--prompts <file>', 'JSON lines of {id, instruction, input?}')
+        .requiredOption('--annotator <file>', 'module whose default export scores (prompt, reply)')
+        .option('--samples <n>', 'replies per prompt and release', whole, 2)
+        .option('--max-tokens <n>', 'longest reply', whole, 256),
+    ),
+  ).action((flags: ArenaFlags) =>
+    inFolder(flags, async (context, output) => {
+      const { ratings, winRate } = await fight(context, flags, output);
+      const rows = ratings.map((r) => [r.release, r.rating, r.low, r.high]);
+      output.answer(
+        { ratings, winRate: winRate.winRate, low: winRate.low, high: winRate.high },
+        table(['release', 'rating', 'low', 'high'], rows),
+      );
+    }),
+  );
+}
+
+/** `--votes` counts what the person gives: ranked replies, thumbs, or pairs out of groups of K. */
+function sizesOf({ method, votes, replies }: SimulateFlags) {
+  if (method !== 'dpo') return { votes, replies };
+  const prompts = Math.max(votes, 1);
+  return { votes: prompts * Math.max(replies, 2), replies: Math.max(replies, 2), pairs: votes };
+}
+
+async function openForTraining(context: Context, spec: string | undefined) {
+  const checkpoint = await openModel(await placeOf(await findModel(context, spec)));
+  return {
+    checkpoint,
+    tokenizer: await tokenizerOf(checkpoint),
+    runtime: await nodeRuntime(checkpoint),
+  };
+}
+
+/** Runs to the end; a line on standard error whenever a stage moves by a tenth. */
+async function follow<R extends { stage: string; step: number; of: number }, T>(
+  run: AsyncGenerator<R, T>,
+  output: Output,
+): Promise<T> {
+  const started = performance.now();
+  let shown = '';
+  for (;;) {
+    const next = await run.next();
+    if (next.done) return next.value;
+    const { stage, step, of } = next.value;
+    const line = `${stage} ${Math.floor((10 * step) / of)}`;
+    if (line === shown) continue;
+    shown = line;
+    const seconds = Math.round((performance.now() - started) / 1000);
+    output.note(`${seconds} s  ${stage}  ${step}/${of}`);
+  }
+}
+
+async function annotatorOf(file: string): Promise<Annotator> {
+  const module = (await import(pathToFileURL(resolve(file)).href)) as { default?: unknown };
+  if (typeof module.default === 'function') return module.default as Annotator;
+  throw new RapportError(
+    'simulate/no-annotator',
+    `${file} has no function as its default export.`,
+    'Export default (prompt, reply) => number, larger is better.',
+  );
+}
+
+/** JSON lines of a file, plain or gzipped. */
+async function linesOf<T>(file: string): Promise<T[]> {
+  const bytes = await readFile(file);
+  const text = (file.endsWith('.gz') ? gunzipSync(bytes) : bytes).toString('utf8');
+  const lines = text.split('\n').filter((line) => line.trim() !== '');
+  return lines.map((line, i) => {
+    try {
+      return JSON.parse(line) as T;
+    } catch (cause) {
+      throw new RapportError(
+        'evaluate/bad-line',
+        `Line ${i + 1} of ${file} is not JSON.`,
+        'Give one JSON object a line.',
+        { cause },
+      );
+    }
+  });
+}
+
+/** hh-rlhf's two texts, or TRL's messages. */
+interface PairRow {
+  prompt?: { role: 'system' | 'user' | 'assistant'; content: string }[];
+  chosen: string | { content: string }[];
+  rejected: string | { content: string }[];
+}
+
+function pairsOf(rows: readonly PairRow[], tokenizer: Tokenizer): TokenPair[] {
+  const reply = (text: string) => [...tokenizer.encode(text).slice(0, 256), tokenizer.endOfTurn];
+  return rows.flatMap(({ prompt, chosen, rejected }): TokenPair[] => {
+    if (typeof chosen === 'string' && typeof rejected === 'string') {
+      const [good, bad] = [splitDialogue(chosen), splitDialogue(rejected)];
+      if (good.prompt !== bad.prompt) return [];
+      const messages = messagesOf(good.prompt);
+      return [
+        {
+          prompt: asked(messages, tokenizer),
+          chosen: reply(good.reply),
+          rejected: reply(bad.reply),
+        },
+      ];
+    }
+    if (!prompt || typeof chosen === 'string' || typeof rejected === 'string') {
+      throw new RapportError(
+        'evaluate/bad-row',
+        'A row is neither an hh-rlhf pair nor a TRL preference row.',
+        'Give {chosen, rejected} texts, or {prompt, chosen, rejected} messages.',
+      );
+    }
+    const [good, bad] = [chosen.at(-1)!.content, rejected.at(-1)!.content];
+    return [{ prompt: asked(prompt, tokenizer), chosen: reply(good), rejected: reply(bad) }];
+  });
+}
+
+/** The end of the prompt, which is what a small model can read at once. */
+const asked = (messages: NonNullable<PairRow['prompt']>, tokenizer: Tokenizer): number[] =>
+  tokenizer.encodeChat(messages, { addGenerationPrompt: true }).slice(-384);
+
+const ASSISTANT = '\n\nAssistant:';
+
+/** hh-rlhf is split at the last turn of the assistant. */
+function splitDialogue(text: string): { prompt: string; reply: string } {
+  const at = text.lastIndexOf(ASSISTANT);
+  return { prompt: text.slice(0, at), reply: text.slice(at + ASSISTANT.length).trim() };
+}
+
+function messagesOf(dialogue: string): NonNullable<PairRow['prompt']> {
+  return dialogue
+    .split(/\n\n(?=Human:|Assistant:)/)
+    .filter((turn) => turn.trim() !== '')
+    .map((turn) => ({
+      role: turn.startsWith('Assistant:') ? ('assistant' as const) : ('user' as const),
+      content: turn.replace(/^(?:Human|Assistant):/, '').trim(),
+    }));
+}
+
+async function fight(context: Context, flags: ArenaFlags, output: Output) {
+  const names = flags.releases.split(',').filter(Boolean);
+  if (names.length < 2) throw usage('--releases needs two or more names, with commas.');
+  const { checkpoint, tokenizer, runtime } = await openForTraining(context, flags.model);
+  const annotator = await annotatorOf(flags.annotator);
+  const lines = await linesOf<Instruction>(flags.prompts);
+  const questions = lines.map(({ instruction, input }) =>
+    input ? `${instruction}\n\n${input}` : instruction,
+  );
+  const prompts = questions.map((content) => asked([{ role: 'user', content }], tokenizer));
+  const speaker = await Speaker.create(checkpoint, runtime, {
+    endOfTurn: tokenizer.endOfTurn,
+    fromLayer: 0,
+  });
+  const contestants = new Map<string, number[][]>();
+  for (const [i, name] of names.entries()) {
+    const { samples: replies, maxTokens } = flags;
+    const adapter = await adapterOf(context, name);
+    output.note(`${name} speaks`);
+    const run = speaker.sample(prompts, {
+      replies,
+      maxTokens,
+      temperature: 0.9,
+      seed: i + 1,
+      adapter,
+    });
+    let next = await run.next();
+    while (!next.done) next = await run.next();
+    const scores = next.value.map((list, p) =>
+      list.map((r) =>
+        annotator(questions[p]!, tokenizer.decode(r.tokens, { skipSpecial: true }).trim()),
+      ),
+    );
+    contestants.set(name, scores);
+  }
+  await speaker.dispose();
+  return arena(contestants);
+}
+
+async function adapterOf(context: Context, name: string): Promise<Adapter | null> {
+  if (name === 'base') return null;
+  const { adapter } = await releaseFiles(context, name);
+  return adapter ? readAdapter((await context.blobs.need(adapter.digest)).path, adapter) : null;
+}
+
+/** A share from 0 to 1. */
+function share(text: string): number {
+  const value = Number(text);
+  if (text !== '' && value >= 0 && value <= 1) return value;
+  throw usage(`${text} is not a number from 0 to 1.`);
+}

@@ -1,0 +1,128 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { currentChannel } from '../releases/channel.ts';
+import { findRelease } from '../releases/registry.ts';
+import { aVote } from '../store/test-store.ts';
+import { takeEvents } from '../store/events.ts';
+import { contextWithVotes, temporaryContext } from '../test-context.ts';
+import type { Run } from './runs.ts';
+
+const coded = (code: string) => expect.objectContaining({ code });
+
+async function ended(config: Record<string, unknown>, publish: 'candidate' | 'stable' = 'stable') {
+  const context = await contextWithVotes();
+  const { id } = await context.runs.start({ config: { seed: 5, ...config }, publish });
+  return { ...context, id, run: await context.runs.wait(id) };
+}
+const until = async (test: () => Promise<boolean>) => {
+  while (!(await test())) await sleep(20);
+};
+
+describe('a run', () => {
+  test('becomes a signed release that says what it learned from', async () => {
+    const { db, dataFolder, runs, id, run } = await ended({ steps: 3 });
+    expect(run).toMatchObject({ status: 'done', attempt: 1, error: null });
+    const { envelope } = await findRelease(db, run.release!);
+    expect(envelope.signed).toMatchObject({
+      adapter: { rank: 1, alpha: 2, targets: ['model.q'] },
+      dataset: { count: 2, devices: 1 },
+      evaluation: { winRate: 0.7 },
+    });
+    expect((await currentChannel(db, dataFolder)).signed.stable).toBe(run.release);
+    const steps = [];
+    for await (const { step } of runs.progress(id)) steps.push(step);
+    expect(steps).toEqual([0, 1, 2]);
+  });
+
+  test('that does not pass its gate is kept and not published', async () => {
+    const { db, dataFolder, run } = await ended({ steps: 1, passed: false });
+    expect(run).toMatchObject({ status: 'done', gate: { passed: false } });
+    expect((await currentChannel(db, dataFolder)).signed.stable).toBe('base');
+  });
+
+  test('as candidate begins with a small share of devices', async () => {
+    const { db, dataFolder, run } = await ended({ steps: 1 }, 'candidate');
+    const { stable, candidate } = (await currentChannel(db, dataFolder)).signed;
+    expect([stable, candidate?.release, candidate?.percent]).toEqual(['base', run.release, 1]);
+  });
+
+  test('leaves no copy of the judgements behind', async () => {
+    const { dataFolder, id } = await ended({ steps: 1 });
+    expect(existsSync(join(dataFolder, 'runs', id, 'rows.jsonl'))).toBe(false);
+  });
+
+  test('without anything to learn from is refused', async () => {
+    const { runs } = await temporaryContext();
+    await expect(runs.start({})).rejects.toThrow(coded('dataset/empty'));
+  });
+});
+
+describe('when things go wrong', () => {
+  test('a child that dies leaves the run failed, and it goes on where it was', async () => {
+    const { runs, id, run } = await ended({ steps: 6, dieAt: 5 });
+    expect(run).toMatchObject({ status: 'failed', failure: { code: 'training/died' } });
+    expect(run.error).toContain('SIGKILL');
+    await runs.resume(id);
+    expect(await runs.wait(id)).toMatchObject({ status: 'done', attempt: 2 });
+    const steps = [];
+    for await (const { step, attempt } of runs.progress(id)) if (attempt === 2) steps.push(step);
+    expect(steps).toEqual([3, 4, 5]);
+  });
+
+  test('a child that throws says why', async () => {
+    const { run } = await ended({ steps: 3, throwAt: 1 });
+    expect(run).toMatchObject({ status: 'failed', release: null });
+    expect(run.error).toContain('no luck');
+  });
+
+  test('a run can be cancelled, and another one cannot start meanwhile', async () => {
+    const { runs } = await contextWithVotes();
+    const { id } = await runs.start({ config: { steps: 500 } });
+    await expect(runs.start({})).rejects.toThrow(coded('run/busy'));
+    expect((await runs.cancel(id)).status).toBe('cancelled');
+    expect((await runs.show(id)).failure).toBeNull();
+  });
+
+  test('a server that stopped leaves its run resumable', async () => {
+    const context = await contextWithVotes();
+    const { id } = await context.runs.start({ config: { steps: 500 } });
+    await context.runs.stop();
+    expect((await context.runs.show(id)).status).toBe('cancelled');
+  });
+
+  test('a run whose process is gone has failed', async () => {
+    const { db, runs, id } = await ended({ steps: 1 });
+    // No process has this id: it is above the limit of every system.
+    const gone = { status: 'running', owner_pid: 2 ** 30 } as const;
+    await db.updateTable('runs').set(gone).where('id', '=', id).execute();
+    await runs.failOrphans();
+    expect(await runs.show(id)).toMatchObject({
+      status: 'failed',
+      failure: { code: 'training/interrupted' },
+    });
+  });
+
+  test('an attempt that was overtaken publishes nothing', async () => {
+    const { db, dataFolder, runs } = await contextWithVotes();
+    const { id } = await runs.start({ config: { steps: 10 }, publish: 'stable' });
+    await db.updateTable('runs').set({ attempt: 7 }).where('id', '=', id).execute();
+    const run: Run = await runs.wait(id);
+    expect(run).toMatchObject({ status: 'running', attempt: 7, release: null });
+    expect((await currentChannel(db, dataFolder)).signed.stable).toBe('base');
+  });
+});
+
+test('the schedule starts a run when enough judgements have come', async () => {
+  const { db, runs, device } = await contextWithVotes();
+  await runs.setSchedule({ votes: 3, method: 'ppo', publish: 'no' });
+  runs.startSchedule();
+  runs.noticeEvents();
+  await sleep(100);
+  expect(await runs.list()).toEqual([]);
+  await takeEvents(db, device, [aVote()]);
+  runs.noticeEvents();
+  await until(async () => (await runs.list()).length === 1);
+  expect((await runs.list())[0]).toMatchObject({ method: 'ppo', publish: 'no' });
+});

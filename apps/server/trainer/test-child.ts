@@ -1,0 +1,41 @@
+// A child process that trains nothing, for tests of runs: steps, stops, dies and resumes as its
+// config says, and leaves a tiny adapter.
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { runAttempt } from './attempt.ts';
+import { writeAdapter } from './peft.ts';
+
+interface Plan {
+  steps: number;
+  /** Dies without a word at this step, in the first attempt. */
+  dieAt?: number;
+  /** Throws at this step, in the first attempt. */
+  throwAt?: number;
+  passed?: boolean;
+}
+
+await runAttempt(async function* (spec, folder, signal) {
+  const { steps, dieAt, throwAt, passed = true } = spec.config as unknown as Plan;
+  const first = spec.attempt === 1;
+  const mark = join(spec.checkpoint, 'reached');
+  const from = existsSync(mark) ? 3 : 0;
+  for (let step = from; step < steps; step++) {
+    signal.throwIfAborted();
+    if (first && step === dieAt) process.kill(process.pid, 'SIGKILL');
+    if (first && step === throwAt) throw new Error('no luck');
+    if (step === 3) writeFileSync(mark, '');
+    yield { stage: 'pretend', step, attempt: spec.attempt };
+    await sleep(20);
+  }
+  const adapter = join(folder, `adapter-${spec.attempt}`);
+  const part = { a: Float32Array.of(1, 2), b: Float32Array.of(spec.seed) };
+  await writeAdapter(adapter, { rank: 1, alpha: 2, targets: new Map([['model.q', part]]) });
+  return {
+    status: 'done',
+    adapter,
+    tokenizerDigest: '0'.repeat(64),
+    gate: { passed, checks: [] },
+    evaluation: { winRate: 0.7 },
+  };
+});
