@@ -168,7 +168,7 @@ class Message {
   }
   message(field: number, value: Message): this {
     this.#push(varint((field << 3) | 2)).#push(varint(value.#length));
-    this.#parts.push(...value.#parts);
+    for (const part of value.#parts) this.#parts.push(part);
     this.#length += value.#length;
     return this;
   }
