@@ -38,3 +38,5 @@ export { ownArena } from './evaluation/own-arena.ts';
 export type { ArenaResult, ArenaSpec } from './evaluation/own-arena.ts';
 export { evaluateReward } from './evaluation/evaluate-reward.ts';
 export type { RewardReport, TokenPair } from './evaluation/evaluate-reward.ts';
+export { arena } from './evaluation/arena.ts';
+export { Speaker } from './rollout/speaker.ts';

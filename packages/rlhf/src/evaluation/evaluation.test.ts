@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest';
+import { Random } from '../optim/random.ts';
+import { arena } from './arena.ts';
+import { noisyRanks } from './simulate.ts';
+import { winRate } from './win-rate.ts';
+
+describe('the win rate', () => {
+  it('is the share of cross pairs won, ties half, with an interval over prompts', () => {
+    const random = new Random(1);
+    const ours = Array.from({ length: 40 }, () => [1 + random.normal(), 1 + random.normal()]);
+    const theirs = Array.from({ length: 40 }, () => [random.normal(), random.normal()]);
+    const { winRate: rate, low, high } = winRate(ours, theirs, random);
+    // P(N(1, 2) > 0) = Φ(1/√2) = 0.76
+    expect(rate).toBeGreaterThan(0.66);
+    expect(rate).toBeLessThan(0.86);
+    expect(low).toBeLessThan(rate);
+    expect(high).toBeGreaterThan(rate);
+    expect(winRate([[1, 0]], [[0, 1]], random).winRate).toBe(0.5);
+  });
+});
+
+describe('the arena', () => {
+  it('rates by odds: a win rate of 10 to 1 is 400 points', () => {
+    const wins = Array.from({ length: 1100 }, (_, p) => [p % 11 === 0 ? 0 : 2]);
+    const { ratings } = arena(
+      new Map([
+        ['b', wins],
+        ['base', wins.map(() => [1])],
+      ]),
+    );
+    expect(ratings[0]!.rating - ratings[1]!.rating).toBeCloseTo(400, -1);
+    expect(ratings[0]!.low).toBeGreaterThan(ratings[1]!.high);
+  });
+});
+
+describe('a simulated person', () => {
+  it('without noise ranks by score and keeps ties', () => {
+    expect(noisyRanks([3, 1, 3, 2], 0, new Random(1))).toEqual([1, 4, 1, 3]);
+  });
+  it('with noise errs at that rate', () => {
+    const random = new Random(1);
+    const wrong = Array.from({ length: 4000 }, () => noisyRanks([1, 0], 0.1, random)[0] === 2);
+    expect(wrong.filter(Boolean).length / 4000).toBeCloseTo(0.1, 1);
+  });
+});
