@@ -122,6 +122,7 @@ export class Model {
   async #choose(signal: AbortSignal): Promise<ModelManifest> {
     const kept = await recall<ModelManifest>(this.#db, MANIFEST_KEY);
     const latest = fetchManifest(signal);
+    latest.catch(() => undefined); // It is awaited below, when it is needed at all.
     if (kept && (await finish(this.inference.isKept(kept)))) {
       latest.then(
         (manifest) => remember(this.#db, MANIFEST_KEY, manifest),

@@ -1,5 +1,7 @@
-// The open model: how its files become an engine, and how it speaks.
+// The open model: how its files become an engine, how it speaks, and how a release is tried.
 import { buildTokenizer, RapportError, type Golden } from '@rapport/core';
+import { startBackend } from './backend.ts';
+import { ChatEngine } from './engine/chat-engine.ts';
 import type {
   AdapterRef,
   BackendChoice,
@@ -10,25 +12,53 @@ import type {
   SpokenToken,
 } from './inference.ts';
 import { openCheckpoint } from './open-checkpoint.ts';
+import { readPeft } from './peft.ts';
 
 export class Speaker {
+  #engine: ChatEngine | undefined;
+
   async open(
     manifest: ModelManifest,
-    files: Map<string, File>,
-    _b: BackendChoice,
+    files: ReadonlyMap<string, File>,
+    choice: BackendChoice,
   ): Promise<OpenedModel> {
+    const startedMs = performance.now();
+    const { name, runtime, reason, threads } = await startBackend(choice);
     const checkpoint = await openCheckpoint(manifest, files);
     const tokenizer = await buildTokenizer(checkpoint.tokenizer);
-    console.log(
-      tokenizer.encodeChat([{ role: 'user', content: 'Hi' }], { addGenerationPrompt: true }).join(),
+    this.#engine = await ChatEngine.create({ checkpoint, tokenizer, runtime });
+    return {
+      backend: name,
+      reason,
+      threads,
+      contextLength: checkpoint.config.context,
+      loadMs: performance.now() - startedMs,
+    };
+  }
+
+  speak(request: SpeakRequest, signal: AbortSignal): AsyncGenerator<SpokenToken, SpokenReply[]> {
+    return this.#opened().speak(request, signal);
+  }
+
+  async useAdapter(adapter: (AdapterRef & { blob: Blob }) | null): Promise<void> {
+    this.#opened().setAdapter(adapter && (await readPeft(adapter.blob, adapter)));
+  }
+
+  /** The largest difference of log-probs met. Throws `model/golden-failed` above the tolerance. */
+  async checkGolden({ promptTokens, top5, tolerance }: Golden): Promise<number> {
+    const logprobs = await this.#opened().next(promptTokens);
+    const gaps = top5.map(({ id, logprob }) => Math.abs(logprobs[id]! - logprob));
+    const worst = Math.max(...gaps);
+    if (worst <= tolerance) return worst;
+    throw new RapportError(
+      'model/golden-failed',
+      `The release answers its test prompt with log-probs off by ${worst.toFixed(3)}.`,
+      'The release before it is used instead.',
     );
-    throw new RapportError('model/not-yet', 'The engine has not landed.', 'Wait for it.');
   }
-  async *speak(_r: SpeakRequest, _s: AbortSignal): AsyncGenerator<SpokenToken, SpokenReply[]> {
-    throw new RapportError('model/not-yet', 'The engine has not landed.', 'Wait for it.');
-  }
-  async useAdapter(_adapter: (AdapterRef & { blob: Blob }) | null): Promise<void> {}
-  async checkGolden(_golden: Golden): Promise<number> {
-    return 0;
+
+  #opened(): ChatEngine {
+    if (this.#engine) return this.#engine;
+    throw new RapportError('model/closed', 'The model is not open.', 'Wait until it is ready.');
   }
 }
