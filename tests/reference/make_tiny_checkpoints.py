@@ -72,8 +72,10 @@ def make(name, config, dtype, shards):
     config._attn_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config).eval().float()
     randomise(model)
-    # The file holds `dtype`; the reference computes in fp32 from those rounded values.
-    model = model.to(dtype).float()
+    # The file holds `dtype`; the reference computes in fp32 from those rounded values. Parameters only:
+    # `model.to(dtype)` would round the rotary frequencies too.
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype).float()
     tokens = torch.randint(3, 64, (2, 12), generator=torch.Generator().manual_seed(7))
     with torch.no_grad():
         out = model(tokens, output_hidden_states=True, use_cache=False)
