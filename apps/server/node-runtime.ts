@@ -52,10 +52,7 @@ type Places = Map<string, { offset: number; length: number }>;
 /** The file of expanded weights, made if it is not there, and where each tensor lies in it. */
 async function expanded(checkpoint: Checkpoint) {
   const { places, sizeBytes } = layout(checkpoint);
-  const key = createHash('sha256')
-    .update(checkpoint.digest ?? '')
-    .update(JSON.stringify([...checkpoint.tensors]))
-    .digest('hex');
+  const key = await keyOf(checkpoint);
   const folder = join(cacheFolder(), 'expanded');
   const file = `${key}.f32`;
   const path = join(folder, file);
@@ -63,6 +60,19 @@ async function expanded(checkpoint: Checkpoint) {
   const found = await stat(path).catch(() => undefined);
   if (found?.size !== sizeBytes) await expand(checkpoint, places, path, sizeBytes);
   return { folder, file, places };
+}
+
+/** Two checkpoints of one shape must not share a file: without a digest, their numbers are hashed. */
+async function keyOf(checkpoint: Checkpoint): Promise<string> {
+  const { digest, tensors } = checkpoint;
+  const hash = createHash('sha256').update(JSON.stringify([...tensors]));
+  if (digest !== undefined) return hash.update(digest).digest('hex');
+  for (const name of tensors.keys()) {
+    const { buffer, byteOffset, byteLength } =
+      (await checkpoint.readRaw?.(name))?.bytes ?? (await checkpoint.read(name));
+    hash.update(new Uint8Array(buffer, byteOffset, byteLength));
+  }
+  return hash.digest('hex');
 }
 
 function layout(checkpoint: Checkpoint): { places: Places; sizeBytes: number } {
