@@ -21,6 +21,8 @@ export { LlamaGraph, linearSites } from './train/llama.ts';
 export type { LinearSite } from './train/llama.ts';
 export { causalMask } from './train/rows.ts';
 export type { Runtime, Session } from './platform.ts';
+export { rewardOf } from './train/reward.ts';
+export type { RewardModel } from './train/reward.ts';
 export { runPipeline } from './train/pipeline.ts';
 export type { PipelineRecord, PipelineResult, PipelineSpec, Platform } from './train/pipeline.ts';
 
@@ -40,3 +42,7 @@ export { evaluateReward } from './evaluation/evaluate-reward.ts';
 export type { RewardReport, TokenPair } from './evaluation/evaluate-reward.ts';
 export { arena } from './evaluation/arena.ts';
 export { Speaker } from './rollout/speaker.ts';
+
+// Speaking: one conversation, streamed, with everything that can be asked of sampling.
+export { ChatEngine } from './rollout/chat-engine.ts';
+export type { SamplingWithSeed, SpeakRequest, SpokenReply, SpokenToken } from './rollout/speech.ts';

@@ -1,0 +1,209 @@
+// Speaks with an open checkpoint: reads a conversation once, keeps what it read, streams one reply or
+// several side by side, and stops within a token. It knows no page, no storage, no ONNX Runtime.
+import { float32, int64, type Checkpoint, type Tensor, type Tokenizer } from '@rapport/core';
+import type { Runtime, Session } from '../platform.ts';
+import { adapterFeeds, type Adapter } from '../train/adapter.ts';
+import type { LinearSite } from '../train/llama.ts';
+import { causalMask } from '../train/rows.ts';
+import type { SpeakRequest, SpokenReply, SpokenToken } from './speech.ts';
+import { chatGraph } from './chat-graph.ts';
+import { KeyValueCache } from './key-value-cache.ts';
+import { Sampler } from './sampler.ts';
+
+/** Tokens read at once: small enough to stop soon, large enough to be fast. */
+const READ_AT_ONCE = 128;
+
+interface Parts {
+  checkpoint: Checkpoint;
+  tokenizer: Tokenizer;
+  runtime: Runtime;
+}
+
+export class ChatEngine {
+  readonly #checkpoint: Checkpoint;
+  readonly #tokenizer: Tokenizer;
+  readonly #session: Session;
+  readonly #sites: readonly LinearSite[];
+  #lora: Record<string, Tensor>;
+  /** What the last conversation left: its tokens, and their keys and values. */
+  #kept: { tokens: number[]; cache: KeyValueCache };
+
+  private constructor({ checkpoint, tokenizer }: Parts, session: Session, sites: LinearSite[]) {
+    this.#checkpoint = checkpoint;
+    this.#tokenizer = tokenizer;
+    this.#session = session;
+    this.#sites = sites;
+    this.#lora = adapterFeeds(sites, null);
+    this.#kept = this.#nothing();
+  }
+
+  static async create(parts: Parts): Promise<ChatEngine> {
+    const { checkpoint, runtime } = parts;
+    const { graph, sites } = chatGraph(checkpoint.config);
+    const session = await runtime.load(graph, async (name) =>
+      float32(checkpoint.tensors.get(name)!.shape, await checkpoint.read(name)),
+    );
+    return new ChatEngine(parts, session, sites);
+  }
+
+  /** Speaks with this adapter from the next reply on; null is the bare base. */
+  setAdapter(adapter: Adapter | null): void {
+    this.#lora = adapterFeeds(this.#sites, adapter);
+    this.#kept = this.#nothing();
+  }
+
+  /** Log-probabilities [V] of the token after `prompt`. */
+  async next(prompt: readonly number[]): Promise<Float32Array> {
+    const cache = new KeyValueCache(this.#checkpoint.config, 1);
+    const logits = await this.#read(cache, [...prompt]);
+    const best = logits.reduce((a, b) => Math.max(a, b));
+    const sum = logits.reduce((a, b) => a + Math.exp(b - best), 0);
+    return logits.map((x) => x - best - Math.log(sum));
+  }
+
+  /** Streams replies to `messages`, one per sampling; `prefix` is what they have already said. */
+  async *speak(
+    { messages, samplings, prefix = [] }: SpeakRequest,
+    signal: AbortSignal,
+  ): AsyncGenerator<SpokenToken, SpokenReply[]> {
+    const startedMs = performance.now();
+    const chat = this.#tokenizer.encodeChat(messages, { addGenerationPrompt: true });
+    const room = Math.max(1, this.#checkpoint.config.context - chat.length - prefix.length);
+    const { logits, cache } = await this.#readPrompt([...chat, ...prefix], signal);
+    const streams = samplings.map(
+      (sampling) => new Stream(sampling, this.#tokenizer, prefix, room),
+    );
+    const decodeMs = { first: performance.now() };
+    const replies = () => {
+      const timing = {
+        prefillMs: decodeMs.first - startedMs,
+        decodeMs: performance.now() - decodeMs.first,
+      };
+      return streams.map((stream) => stream.reply(timing, signal.aborted));
+    };
+    if (!logits) return replies();
+    const slots = streams.length > 1 ? cache.spread(streams.length) : cache;
+    let scores = streams.map(() => logits);
+    while (!signal.aborted) {
+      for (const [index, stream] of streams.entries()) {
+        const token = stream.take(scores[index]!, this.#tokenizer.endOfTurn);
+        if (token) yield { index, ...token };
+      }
+      if (streams.every(({ ended }) => ended) || signal.aborted) break;
+      const tokens = streams.map(({ last }) => last);
+      scores = await this.#step(slots, tokens);
+      if (slots === this.#kept.cache) this.#kept.tokens.push(tokens[0]!);
+    }
+    return replies();
+  }
+
+  /** Reads what of `tokens` is new since the last conversation. */
+  async #readPrompt(tokens: number[], signal: AbortSignal) {
+    let { cache } = this.#kept;
+    let same = 0;
+    // The last token is always read anew: its scores are needed.
+    while (same < tokens.length - 1 && this.#kept.tokens[same] === tokens[same]) same++;
+    if (same === 0) cache = new KeyValueCache(this.#checkpoint.config, 1);
+    cache.crop(same);
+    this.#kept = { tokens: tokens.slice(0, same), cache };
+    let logits: Float32Array | undefined;
+    for (let at = same; at < tokens.length && !signal.aborted; at += READ_AT_ONCE) {
+      const part = tokens.slice(at, at + READ_AT_ONCE);
+      logits = await this.#read(cache, part);
+      this.#kept.tokens.push(...part);
+    }
+    return { logits: signal.aborted ? undefined : logits, cache };
+  }
+
+  /** Reads several tokens into a cache of one slot; gives the scores of the last. */
+  async #read(cache: KeyValueCache, tokens: number[]): Promise<Float32Array> {
+    const { heads, kvHeads } = this.#checkpoint.config;
+    const start = cache.lengths[0]!;
+    const made = await this.#session.run({
+      ...this.#lora,
+      ...cache.feeds(),
+      tokens: int64([1, tokens.length], tokens),
+      positions: int64(
+        [1, tokens.length],
+        tokens.map((_, i) => start + i),
+      ),
+      mask: causalMask(tokens.length, heads / kvHeads),
+      last: int64([1, 1, 1], [tokens.length - 1]),
+    });
+    cache.append(made, tokens.length);
+    return (made['logits']!.data as Float32Array).slice();
+  }
+
+  /** One token of every stream; gives the scores of each. */
+  async #step(cache: KeyValueCache, tokens: number[]): Promise<Float32Array[]> {
+    const { heads, kvHeads, vocab } = this.#checkpoint.config;
+    const rows = tokens.length;
+    const groups = heads / kvHeads;
+    const made = await this.#session.run({
+      ...this.#lora,
+      ...cache.feeds(),
+      tokens: int64([rows, 1], tokens),
+      positions: int64([rows, 1], cache.lengths),
+      mask: float32([1, 1, groups, 1], new Float32Array(groups)),
+      last: int64([rows, 1, 1], new Array<number>(rows).fill(0)),
+    });
+    cache.append(made, 1);
+    const logits = made['logits']!.data as Float32Array;
+    return tokens.map((_, row) => logits.slice(row * vocab, (row + 1) * vocab));
+  }
+
+  #nothing = () => ({ tokens: [], cache: new KeyValueCache(this.#checkpoint.config, 1) });
+}
+
+/** One reply while it is spoken. */
+class Stream {
+  ended = false;
+  /** The token to read next; a stream that has ended repeats its last, and nobody listens. */
+  last = 0;
+  #finish: 'stop' | 'length' | undefined;
+  #text = '';
+  readonly #tokens: number[] = [];
+  readonly #logprobs: number[] = [];
+  readonly #prefix: readonly number[];
+  readonly #sampler: Sampler;
+  readonly #decoder: ReturnType<Tokenizer['decodeStream']>;
+  readonly #most: number;
+
+  constructor(
+    sampling: SpeakRequest['samplings'][number],
+    tokenizer: Tokenizer,
+    prefix: readonly number[],
+    room: number,
+  ) {
+    this.#sampler = new Sampler(sampling);
+    this.#decoder = tokenizer.decodeStream();
+    for (const id of prefix) this.#decoder.push(id);
+    this.#prefix = prefix;
+    this.#most = Math.min(sampling.maxTokens, room);
+  }
+
+  take(logits: Float32Array, endOfTurn: number) {
+    if (this.ended) return undefined;
+    const { id, logprob } = this.#sampler.next(logits, [...this.#prefix, ...this.#tokens]);
+    this.last = id;
+    this.#tokens.push(id);
+    this.#logprobs.push(logprob);
+    if (id === endOfTurn) this.#finish = 'stop';
+    else if (this.#tokens.length >= this.#most) this.#finish = 'length';
+    this.ended = this.#finish !== undefined;
+    const text = this.#decoder.push(id) + (this.ended ? this.#decoder.flush() : '');
+    this.#text += text;
+    return { id, logprob, text };
+  }
+
+  reply(timing: { prefillMs: number; decodeMs: number }, cancelled: boolean): SpokenReply {
+    const steps = Math.max(0, this.#tokens.length - 1);
+    return {
+      tokens: this.#tokens,
+      logprobs: this.#logprobs,
+      text: this.#text,
+      finishReason: this.#finish ?? (cancelled ? 'cancelled' : 'length'),
+      timing: { ...timing, tokensPerSecond: (steps * 1000) / Math.max(1, timing.decodeMs) },
+    };
+  }
+}

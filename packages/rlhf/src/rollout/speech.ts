@@ -1,0 +1,40 @@
+// What may be asked of a speaker, and what it gives back, as plain data.
+import type { ChatMessage } from '@rapport/core';
+
+export interface SamplingWithSeed {
+  /** 0 takes the likeliest token. */
+  temperature: number;
+  /** 0 keeps all. */
+  topK: number;
+  topP: number;
+  minP: number;
+  repetitionPenalty: number;
+  maxTokens: number;
+  seed: number;
+}
+
+export interface SpeakRequest {
+  messages: ChatMessage[];
+  /** One per reply: several settings make alternates of one prompt in one batch. */
+  samplings: SamplingWithSeed[];
+  /** Token ids of a reply that was cut off: the new tokens go on from there. */
+  prefix?: number[] | undefined;
+}
+
+export interface SpokenToken {
+  /** Which of the replies made together. */
+  index: number;
+  id: number;
+  /** Natural log of its share under the temperature-scaled softmax, before anything is cut off. */
+  logprob: number;
+  text: string;
+}
+
+export interface SpokenReply {
+  /** With the end-of-turn token when it ended by itself. */
+  tokens: number[];
+  logprobs: number[];
+  text: string;
+  finishReason: 'stop' | 'length' | 'cancelled';
+  timing: { prefillMs: number; decodeMs: number; tokensPerSecond: number };
+}
