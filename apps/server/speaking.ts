@@ -1,105 +1,142 @@
-// The engine on this machine: a checkpoint, ONNX Runtime for Node, and perhaps an adapter.
+// The model of this machine, speaking and scoring: a checkpoint, ONNX Runtime for Node, and perhaps an
+// adapter.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import * as core from '@rapport/core';
+import * as v from 'valibot';
 import { RapportError, type ChatMessage, type Checkpoint, type Tokenizer } from '@rapport/core';
+import {
+  ChatEngine,
+  Policy,
+  rewardOf,
+  type Adapter,
+  type RewardModel,
+  type Runtime,
+  type SamplingWithSeed,
+  type SpokenReply,
+} from '@rapport/rlhf';
 import { openModel, tokenizerOf, type ModelPlace } from './models.ts';
-
-/** An adapter as files have it: PEFT's config and its tensors. */
-export interface AdapterFiles {
-  config: { r: number; lora_alpha: number; target_modules: string | string[] };
-  bytes: Uint8Array;
-}
-
-export interface Sampling {
-  temperature: number;
-  topK: number;
-  topP: number;
-  minP: number;
-  repetitionPenalty: number;
-  maxTokens: number;
-  seed: number;
-}
-
-export interface Reply {
-  promptTokens: number[];
-  tokens: number[];
-  logprobs: number[];
-  text: string;
-  finishReason: 'stop' | 'length' | 'cancelled';
-  timing: { prefillMs: number; decodeMs: number; tokensPerSecond: number };
-}
-
-/** What commands use of the engine of @rapport/core. */
-export interface Engine {
-  setAdapter(adapter: unknown): void;
-  generate(
-    messages: readonly ChatMessage[],
-    sampling: Sampling,
-    signal?: AbortSignal,
-  ): AsyncGenerator<{ id: number; logprob: number; text: string }, Reply>;
-  score(messages: readonly ChatMessage[]): Promise<{ tokens: number[]; logprobs: number[] }>;
-}
-
-interface EngineRoom {
-  Engine?: { create(parts: object): Promise<Engine> };
-  createOrtRuntime?: (parts: object) => unknown;
-  readPeft?: (config: unknown, bytes: Uint8Array) => unknown;
-}
-
-export interface Opened {
-  engine: Engine;
-  checkpoint: Checkpoint;
-  tokenizer: Tokenizer;
-}
+import { nodeRuntime } from './node-runtime.ts';
+import { readReward } from './trainer/reward-file.ts';
+import { readAdapter } from './trainer/peft.ts';
 
 /** The greedy settings of a comparison. */
 export const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1 };
 
-/** ONNX Runtime for Node behind the runtime interface. */
-async function nodeRuntime(): Promise<unknown> {
-  const { createOrtRuntime } = core as unknown as EngineRoom;
-  if (!createOrtRuntime) throw missing('runtime');
-  const ort = await import('onnxruntime-node');
-  return createOrtRuntime({ ort, backend: 'ort-node' });
+/** A reply with the prompt it answered. */
+export type Generated = { promptTokens: number[] } & SpokenReply;
+
+/** What a reply is worth: log-probs of its tokens, and its reward where a reward model was given. */
+export interface Scored {
+  tokens: number[];
+  logprobs: number[];
+  reward?: number;
 }
 
-/** Opens a model to speak with. Throws `weights/*`, `engine/*`. */
-export async function openEngine(place: ModelPlace): Promise<Opened> {
-  const { Engine } = core as unknown as EngineRoom;
-  if (!Engine) throw missing('engine');
-  const checkpoint = await openModel(place);
-  const tokenizer = await tokenizerOf(checkpoint);
-  const engine = await Engine.create({ checkpoint, tokenizer, runtime: await nodeRuntime() });
-  return { engine, checkpoint, tokenizer };
+const PeftConfig = v.object({ r: v.number(), lora_alpha: v.number() });
+
+export class Voice {
+  readonly tokenizer: Tokenizer;
+  readonly #checkpoint: Checkpoint;
+  readonly #runtime: Runtime;
+  readonly #adapter: Adapter | null;
+  #engine: Promise<ChatEngine> | undefined;
+
+  private constructor(
+    parts: { checkpoint: Checkpoint; tokenizer: Tokenizer; runtime: Runtime },
+    adapter: Adapter | null,
+  ) {
+    this.tokenizer = parts.tokenizer;
+    this.#checkpoint = parts.checkpoint;
+    this.#runtime = parts.runtime;
+    this.#adapter = adapter;
+  }
+
+  /** Opens a model. Throws `weights/*`, `tokenizer/*`. */
+  static async open(place: ModelPlace, adapter: Adapter | null = null): Promise<Voice> {
+    const checkpoint = await openModel(place);
+    const tokenizer = await tokenizerOf(checkpoint);
+    return new Voice({ checkpoint, tokenizer, runtime: await nodeRuntime(checkpoint) }, adapter);
+  }
+
+  /** Streams one reply. */
+  async *generate(
+    messages: ChatMessage[],
+    sampling: SamplingWithSeed,
+    signal: AbortSignal = new AbortController().signal,
+  ): AsyncGenerator<string, Generated> {
+    const promptTokens = this.tokenizer.encodeChat(messages, { addGenerationPrompt: true });
+    this.#engine ??= this.#startEngine();
+    const stream = (await this.#engine).speak({ messages, samplings: [sampling] }, signal);
+    for (;;) {
+      const step = await stream.next();
+      if (step.done) return { promptTokens, ...step.value[0]! };
+      yield step.value.text;
+    }
+  }
+
+  /** Scores the last message, an assistant's, given those before it. */
+  async score(conversations: ChatMessage[][], reward?: RewardModel): Promise<Scored[]> {
+    // Adapters made elsewhere may sit on any layer.
+    const place = { fromLayer: 0 };
+    const policy = new Policy(this.#checkpoint, this.#runtime, { place });
+    try {
+      const rows = await policy.withTrunk(conversations.map((messages) => this.#rowOf(messages)));
+      const scores = await policy.score(rows, this.#adapter);
+      const states = reward && this.#adapter ? await policy.score(rows, null) : scores;
+      return rows.map(({ reply }, i) => ({
+        tokens: [...reply],
+        logprobs: Array.from(scores[i]!.logprobs),
+        ...(reward && { reward: rewardOf(reward, states[i]!) }),
+      }));
+    } finally {
+      await policy.dispose();
+    }
+  }
+
+  #rowOf(messages: ChatMessage[]) {
+    const { tokenizer } = this;
+    const prompt = tokenizer.encodeChat(messages.slice(0, -1), { addGenerationPrompt: true });
+    return { prompt, reply: [...tokenizer.encode(messages.at(-1)!.content), tokenizer.endOfTurn] };
+  }
+
+  async #startEngine(): Promise<ChatEngine> {
+    const { tokenizer } = this;
+    const engine = await ChatEngine.create({
+      checkpoint: this.#checkpoint,
+      tokenizer,
+      runtime: this.#runtime,
+    });
+    engine.setAdapter(this.#adapter);
+    return engine;
+  }
 }
 
-/** Reads an adapter folder in PEFT layout for `engine.setAdapter`. Throws `adapter/*`. */
-export async function readAdapterFolder(folder: string): Promise<unknown> {
-  const config = JSON.parse(
-    await readFile(join(folder, 'adapter_config.json'), 'utf8').catch((cause: Error) => {
-      throw new RapportError(
-        'adapter/missing',
-        `${folder} holds no adapter_config.json.`,
-        'Give a folder in PEFT layout.',
-        { cause },
-      );
-    }),
-  ) as AdapterFiles['config'];
-  const bytes = await readFile(join(folder, 'adapter_model.safetensors'));
-  return adapterOf({ config, bytes });
+/** Reads an adapter folder in PEFT layout. Throws `adapter/unreadable`. */
+export async function openAdapter(folder: string): Promise<Adapter> {
+  try {
+    const text = await readFile(join(folder, 'adapter_config.json'), 'utf8');
+    const { r, lora_alpha: alpha } = v.parse(PeftConfig, JSON.parse(text));
+    return await readAdapter(join(folder, 'adapter_model.safetensors'), { rank: r, alpha });
+  } catch (cause) {
+    throw new RapportError(
+      'adapter/unreadable',
+      `${folder} holds no adapter that can be read: ${(cause as Error).message}.`,
+      'Give a folder with adapter_config.json and adapter_model.safetensors.',
+      { cause },
+    );
+  }
 }
 
-/** An adapter from its files. */
-export function adapterOf({ config, bytes }: AdapterFiles): unknown {
-  const { readPeft } = core as unknown as EngineRoom;
-  if (!readPeft) throw missing('adapters');
-  return readPeft(config, bytes);
+/** Reads the reward model that a training run left beside its adapter. Throws `reward/unreadable`. */
+export async function openReward(folder: string): Promise<RewardModel> {
+  try {
+    return await readReward(folder);
+  } catch (cause) {
+    throw new RapportError(
+      'reward/unreadable',
+      `${folder} holds no reward model that can be read: ${(cause as Error).message}.`,
+      'Give the folder of an adapter that rapport train made.',
+      { cause },
+    );
+  }
 }
-
-const missing = (what: string) =>
-  new RapportError(
-    'engine/missing',
-    `This build of @rapport/core has no ${what}.`,
-    'Use a complete checkout of Rapport.',
-  );

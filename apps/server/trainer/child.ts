@@ -13,6 +13,7 @@ import { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import { gateOf } from './gate.ts';
 import { readAdapter, writeAdapter } from './peft.ts';
 import { rankingsOf } from './rankings.ts';
+import { writeReward } from './reward-file.ts';
 import type { Method, RunSpec } from './spec.ts';
 
 const ORDINARY_TEXT = fileURLToPath(new URL('./ordinary-text.jsonl', import.meta.url));
@@ -70,6 +71,7 @@ const train: Training = async function* (spec, folder, signal) {
   );
   const adapter = join(folder, `adapter-${spec.attempt}`);
   await writeAdapter(adapter, result.adapter);
+  await writeReward(adapter, result.reward);
   const evaluation = { ...result.measures, ...measured };
   return {
     status: 'done',

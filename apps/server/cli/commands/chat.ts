@@ -7,15 +7,8 @@ import * as v from 'valibot';
 import { RapportError, type ChatMessage } from '@rapport/core';
 import type { Context } from '../../context.ts';
 import { placeOf } from '../../models.ts';
-import {
-  adapterOf,
-  GREEDY,
-  openEngine,
-  readAdapterFolder,
-  type Opened,
-  type Reply,
-  type Sampling,
-} from '../../speaking.ts';
+import { readAdapter } from '../../trainer/peft.ts';
+import { GREEDY, openAdapter, openReward, Voice, type Generated } from '../../speaking.ts';
 import { findModel, isRelease, releaseFiles } from '../model.ts';
 import type { Output } from '../output.ts';
 import { common, inFolder, whole, withModel, type CommonFlags } from '../session.ts';
@@ -93,12 +86,16 @@ export function chatCommands(program: Command): void {
     inFolder(flags, async (context, output) => {
       const inputs = await readMessages(flags.messages);
       for (const { messages } of inputs.items) needAssistantLast(messages);
-      const { engine } = await open(context, flags);
-      const scores = [];
-      for (const { id, messages } of inputs.items) {
-        const { tokens, logprobs } = await engine.score(messages);
-        scores.push({ ...(id !== undefined && { id }), tokens, logprobs });
-      }
+      const reward = flags.reward ? await openReward(flags.reward) : undefined;
+      const voice = await open(context, flags);
+      const scored = await voice.score(
+        inputs.items.map(({ messages }) => messages),
+        reward,
+      );
+      const scores = scored.map((score, i) => {
+        const { id } = inputs.items[i]!;
+        return { ...(id !== undefined && { id }), ...score };
+      });
       const sum = ({ logprobs }: { logprobs: number[] }) => logprobs.reduce((a, b) => a + b, 0);
       const text = scores.map(
         (score) => `${sum(score).toFixed(4)} nats, ${score.tokens.length} tokens`,
@@ -108,45 +105,31 @@ export function chatCommands(program: Command): void {
   );
 }
 
-async function open(context: Context, flags: SpeakFlags): Promise<Opened> {
+async function open(context: Context, flags: SpeakFlags): Promise<Voice> {
   const name = flags.release ?? flags.model;
-  if (flags.release || (await isRelease(context, name))) return openRelease(context, name!, flags);
-  const opened = await openEngine(await placeOf(await findModel(context, flags.model)));
-  if (flags.adapter) opened.engine.setAdapter(await readAdapterFolder(flags.adapter));
-  return opened;
-}
-
-async function openRelease(context: Context, name: string, flags: SpeakFlags): Promise<Opened> {
-  const { place, adapter } = await releaseFiles(context, name);
-  const opened = await openEngine(place);
-  if (flags.adapter) opened.engine.setAdapter(await readAdapterFolder(flags.adapter));
-  else if (adapter) {
-    const { path } = await context.blobs.need(adapter.digest);
-    const { rank, alpha, targets } = adapter;
-    const config = { peft_type: 'LORA', r: rank, lora_alpha: alpha, target_modules: targets };
-    opened.engine.setAdapter(adapterOf({ config, bytes: await readFile(path) }));
-  }
-  return opened;
+  const release = flags.release !== undefined || (await isRelease(context, name));
+  const given = flags.adapter ? await openAdapter(flags.adapter) : null;
+  if (!release) return Voice.open(await placeOf(await findModel(context, flags.model)), given);
+  const { place, adapter } = await releaseFiles(context, name!);
+  if (given || !adapter) return Voice.open(place, given);
+  const { path } = await context.blobs.need(adapter.digest);
+  return Voice.open(place, await readAdapter(path, adapter));
 }
 
 async function reply(
-  { engine }: Opened,
+  voice: Voice,
   messages: ChatMessage[],
   { greedy, maxTokens, seed = randomInt(2 ** 31) }: SpeakFlags,
-): Promise<Reply> {
-  const sampling: Sampling = { ...(greedy ? GREEDY : CHAT), maxTokens, seed };
-  const stream = engine.generate(messages, sampling);
+): Promise<Generated> {
+  const stream = voice.generate(messages, { ...(greedy ? GREEDY : CHAT), maxTokens, seed });
   for (;;) {
     const step = await stream.next();
-    if (step.done) {
-      const { promptTokens, tokens, logprobs, text, finishReason, timing } = step.value;
-      return { promptTokens, tokens, logprobs, text, finishReason, timing };
-    }
+    if (step.done) return step.value;
   }
 }
 
 /** Reads lines and streams replies until the input ends; Ctrl-C stops a reply, twice leaves. */
-async function talk({ engine }: Opened, output: Output): Promise<void> {
+async function talk(voice: Voice, output: Output): Promise<void> {
   const terminal = process.stdin.isTTY;
   const lines = createInterface({ input: process.stdin, output: process.stderr, terminal });
   const messages: ChatMessage[] = [];
@@ -159,14 +142,14 @@ async function talk({ engine }: Opened, output: Output): Promise<void> {
     const interrupt = () => stop.abort();
     lines.once('SIGINT', interrupt);
     const sampling = { ...CHAT, maxTokens: MAX_TOKENS, seed: randomInt(2 ** 31) };
-    const stream = engine.generate(messages, sampling, stop.signal);
+    const stream = voice.generate(messages, sampling, stop.signal);
     for (let step = await stream.next(); ; step = await stream.next()) {
       if (step.done) {
         messages.push({ role: 'assistant', content: step.value.text });
         if (output.json) output.answer(step.value, '');
         break;
       }
-      if (!output.json) process.stdout.write(step.value.text);
+      if (!output.json) process.stdout.write(step.value);
     }
     lines.off('SIGINT', interrupt);
     if (!output.json) process.stdout.write('\n');
