@@ -5,8 +5,7 @@ import { mkdir, open, rename, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import * as ort from 'onnxruntime-node';
-import { toOnnx, type Checkpoint, type Tensor } from '@rapport/core';
-import type { Runtime } from '@rapport/rlhf';
+import { ortSession, toOnnx, type Checkpoint, type Runtime } from '@rapport/core';
 import { cacheFolder } from './model-source/cache.mjs';
 
 const PAGE_BYTES = 4096;
@@ -25,24 +24,7 @@ export async function nodeRuntime(checkpoint: Checkpoint): Promise<Runtime> {
         graphOptimizationLevel: 'all',
         extra: { session: { model_external_initializers_file_folder_path: folder } },
       });
-      return {
-        run: async (feeds) => {
-          const inputs = Object.entries(feeds).map(([name, { dtype, data, shape }]) => [
-            name,
-            new ort.Tensor(dtype as 'float32', data as Float32Array, shape),
-          ]);
-          const outputs = await session.run(
-            Object.fromEntries(inputs) as ort.InferenceSession.FeedsType,
-          );
-          return Object.fromEntries(
-            Object.entries(outputs).map(([name, { type, dims, data }]) => [
-              name,
-              { dtype: type, shape: dims, data } as Tensor,
-            ]),
-          );
-        },
-        dispose: () => session.release(),
-      };
+      return ortSession(ort, session);
     },
   };
 }

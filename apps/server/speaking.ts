@@ -2,18 +2,19 @@
 // adapter.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import * as v from 'valibot';
-import { RapportError, type ChatMessage, type Checkpoint, type Tokenizer } from '@rapport/core';
 import {
   ChatEngine,
-  Policy,
-  rewardOf,
+  RapportError,
+  readPeftConfig,
   type Adapter,
-  type RewardModel,
+  type ChatMessage,
+  type Checkpoint,
   type Runtime,
   type SamplingWithSeed,
   type SpokenReply,
-} from '@rapport/rlhf';
+  type Tokenizer,
+} from '@rapport/core';
+import { Policy, rewardOf, type RewardModel } from '@rapport/rlhf';
 import { openModel, tokenizerOf, type ModelPlace } from './models.ts';
 import { nodeRuntime } from './node-runtime.ts';
 import { readReward } from './trainer/reward-file.ts';
@@ -31,8 +32,6 @@ export interface Scored {
   logprobs: number[];
   reward?: number;
 }
-
-const PeftConfig = v.object({ r: v.number(), lora_alpha: v.number() });
 
 export class Voice {
   readonly tokenizer: Tokenizer;
@@ -115,8 +114,8 @@ export class Voice {
 export async function openAdapter(folder: string): Promise<Adapter> {
   try {
     const text = await readFile(join(folder, 'adapter_config.json'), 'utf8');
-    const { r, lora_alpha: alpha } = v.parse(PeftConfig, JSON.parse(text));
-    return await readAdapter(join(folder, 'adapter_model.safetensors'), { rank: r, alpha });
+    const config = readPeftConfig(JSON.parse(text));
+    return await readAdapter(join(folder, 'adapter_model.safetensors'), config);
   } catch (cause) {
     throw new RapportError(
       'adapter/unreadable',

@@ -1,16 +1,13 @@
-// Every architecture of the Llama family on tiny random checkpoints, against the numbers
-// PyTorch gets (make_tiny_checkpoints.py).
+// Every architecture on tiny random checkpoints, against the numbers PyTorch gets
+// (make_tiny_checkpoints.py).
 import * as ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { buildTokenizer, type Tensor } from '@rapport/core';
-import { ChatEngine, type Runtime } from '@rapport/rlhf';
-import { runGraph } from '../support/run-graph.ts';
+import { buildTokenizer, ChatEngine, ortRuntime } from '@rapport/core';
 import { tinyCheckpoint, tinyExpected, tinyNames, type TinyName } from '../support/tiny.ts';
 
-const llamaFamily = tinyNames.filter((name) => name !== 'gpt2');
 const TOLERANCE = 1e-5;
 
-describe.each(llamaFamily)('%s', (name) => {
+describe.each(tinyNames)('%s', (name) => {
   it('gives the log-probs of PyTorch at every position', async () => {
     const engine = await engineOf(name);
     const { tokens, logits } = await tinyExpected(name);
@@ -26,17 +23,8 @@ describe.each(llamaFamily)('%s', (name) => {
 async function engineOf(name: TinyName): Promise<ChatEngine> {
   const checkpoint = await tinyCheckpoint(name);
   const tokenizer = await buildTokenizer(checkpoint.tokenizer);
-  return ChatEngine.create({ checkpoint, tokenizer, runtime });
+  return ChatEngine.create({ checkpoint, tokenizer, runtime: ortRuntime(ort) });
 }
-
-/** Weights given as data: a tiny model needs no file. */
-const runtime: Runtime = {
-  async load(graph, weights) {
-    const data: Record<string, Tensor> = {};
-    for (const { name } of graph.weights) data[name] = await weights(name);
-    return { run: await runGraph(ort, graph, data), dispose: () => Promise.resolve() };
-  },
-};
 
 function logSoftmax(logits: readonly number[]): number[] {
   const sum = logits.reduce((total, x) => total + Math.exp(x), 0);

@@ -2,8 +2,7 @@
 // (tests/golden/greedy_golden.json says how they were made).
 import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { buildTokenizer } from '@rapport/core';
-import { ChatEngine, type SpokenReply } from '@rapport/rlhf';
+import { buildTokenizer, ChatEngine, type SpokenReply } from '@rapport/core';
 import { realCheckpoint } from '../support/checkpoint.ts';
 import { nodeRuntime } from '../support/node-runtime.ts';
 

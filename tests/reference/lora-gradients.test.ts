@@ -2,8 +2,8 @@
 // tests/golden/lora_gradient_golden.json and dpo_golden.json say how they were made.
 import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { float32, int64 } from '@rapport/core';
-import { Policy, crossEntropy, dpoLoss, type Adapter, type Parameters } from '@rapport/rlhf';
+import { float32, int64, type Adapter } from '@rapport/core';
+import { Policy, crossEntropy, dpoLoss, type Parameters } from '@rapport/rlhf';
 import { realCheckpoint } from '../support/checkpoint.ts';
 import { nodeRuntime } from '../support/node-runtime.ts';
 

@@ -1,12 +1,9 @@
-// The real thing for stories: the server as `npm start` runs it, in a data folder of its own, and a
-// Chromium to look at it.
+// The real thing for stories: the server as `npm start` runs it, in a data folder of its own.
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { chromium, type Browser } from 'playwright-core';
-import { chromiumArguments, findChromium } from './chromium.mjs';
 import { modelFiles } from './model.ts';
 
 const script = fileURLToPath(new URL('../../start.mjs', import.meta.url));
@@ -63,13 +60,4 @@ export async function startRapport(
       await ended;
     },
   };
-}
-
-/** A headless Chromium with the switches every browser test uses. */
-export function openBrowser(): Promise<Browser> {
-  const executablePath = findChromium();
-  return chromium.launch({
-    args: chromiumArguments,
-    ...(executablePath ? { executablePath } : {}),
-  });
 }

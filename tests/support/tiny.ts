@@ -34,7 +34,7 @@ const tokens = [
 ];
 
 /** A tokenizer for the tiny checkpoints; 2 ends a turn. */
-export const tinyTokenizer: TokenizerSpec = {
+const tinyTokenizer: TokenizerSpec = {
   tokenizerJson: {
     model: {
       type: 'BPE',

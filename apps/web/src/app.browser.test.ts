@@ -14,7 +14,8 @@ import { Feedback } from './sync/feedback.svelte.ts';
 import { Language } from './ui/language.svelte.ts';
 import { Theme } from './ui/theme.svelte.ts';
 import { Toasts } from './ui/toasts.svelte.ts';
-import type { Inference, SpeakRequest, SpokenReply, SpokenToken } from './workers/inference.ts';
+import type { SpeakRequest, SpokenReply, SpokenToken } from '@rapport/core';
+import type { Inference } from './workers/inference.ts';
 import './ui/tokens.css';
 import './ui/base.css';
 

@@ -121,3 +121,38 @@ export {
   verifyChunk,
   wantedRelease,
 } from './releases/rules.ts';
+
+// Randomness: seeded, with a state that can be saved.
+export { Random } from './random.ts';
+
+// Runtimes: what graphs run on. ONNX Runtime, and our own WASM SIMD kernels on quantised blocks as stored.
+export type { Runtime, Session } from './runtime/runtime.ts';
+export { ortRuntime, ortSession } from './runtime/ort.ts';
+export type { OrtModule } from './runtime/ort.ts';
+export { createSimdRuntime, serveKernels } from './runtime/simd/simd-runtime.ts';
+export type {
+  HelperThread,
+  KernelThread,
+  SimdOptions,
+  SimdRuntime,
+} from './runtime/simd/simd-runtime.ts';
+
+// Models: architectures as graph words, adapters, PEFT files.
+export { buildModel } from './models/build-model.ts';
+export { ModelGraph, causalMask } from './models/model-graph.ts';
+export { chatGraph } from './models/chat-graph.ts';
+export { linearSites } from './models/sites.ts';
+export type { LinearSite } from './models/sites.ts';
+export { adapterFeeds } from './models/adapter.ts';
+export type { Adapter } from './models/adapter.ts';
+export { readPeft, readPeftConfig, writePeft } from './models/peft.ts';
+
+// Generation: one conversation, streamed, with everything that can be asked of sampling.
+export { ChatEngine } from './generation/chat-engine.ts';
+export { KeyValueCache } from './generation/key-value-cache.ts';
+export type {
+  SamplingWithSeed,
+  SpeakRequest,
+  SpokenReply,
+  SpokenToken,
+} from './generation/speech.ts';

@@ -8,19 +8,12 @@ export { rankingLoss } from './losses/ranking.ts';
 export { dpoLoss, ktoLoss } from './losses/preference.ts';
 export { crossEntropy, policyLoss, valueLoss } from './losses/policy.ts';
 
-// Optimisation: AdamW, seeds.
+// Optimisation: AdamW.
 export { AdamW } from './optim/adamw.ts';
 export type { Parameters } from './optim/adamw.ts';
-export { Random } from './optim/random.ts';
 
-// Training: the model with its trunk kept, adapters.
+// Training: the model with its trunk kept, the methods, the pipeline.
 export { Policy } from './train/policy.ts';
-export type { Adapter } from './train/adapter.ts';
-export { adapterFeeds } from './train/adapter.ts';
-export { LlamaGraph, linearSites } from './train/llama.ts';
-export type { LinearSite } from './train/llama.ts';
-export { causalMask } from './train/rows.ts';
-export type { Runtime, Session } from './platform.ts';
 export { rewardOf } from './train/reward.ts';
 export type { RewardModel } from './train/reward.ts';
 export { runPipeline } from './train/pipeline.ts';
@@ -42,7 +35,3 @@ export { evaluateReward } from './evaluation/evaluate-reward.ts';
 export type { RewardReport, TokenPair } from './evaluation/evaluate-reward.ts';
 export { arena } from './evaluation/arena.ts';
 export { Speaker } from './rollout/speaker.ts';
-
-// Speaking: one conversation, streamed, with everything that can be asked of sampling.
-export { ChatEngine } from './rollout/chat-engine.ts';
-export type { SamplingWithSeed, SpeakRequest, SpokenReply, SpokenToken } from './rollout/speech.ts';

@@ -9,7 +9,7 @@ import type {
 import { uuidv7 } from '../db/uuid.ts';
 import type { ChatTurn } from '../workers/inference.ts';
 
-export const DEFAULT_SAMPLING: Sampling = {
+const DEFAULT_SAMPLING: Sampling = {
   temperature: 0.6,
   topK: 50,
   topP: 0.92,

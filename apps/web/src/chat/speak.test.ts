@@ -1,8 +1,7 @@
 import 'fake-indexeddb/auto';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { RapportError } from '@rapport/core';
+import { RapportError, type SpeakRequest, type SpokenReply, type SpokenToken } from '@rapport/core';
 import { openDatabase, type Database, type Message } from '../db/database.ts';
-import type { SpeakRequest, SpokenReply, SpokenToken } from '../workers/inference.ts';
 import {
   addPrompt,
   addReplies,

@@ -1,8 +1,8 @@
 // Lets the model speak one reply, or several alternates in one batch, and keeps what it says while it
 // says it: a crash loses at most the last fraction of a second.
-import { RapportError } from '@rapport/core';
+import { RapportError, type SamplingWithSeed, type SpokenReply } from '@rapport/core';
 import type { Database, Message, MessageState, Provenance } from '../db/database.ts';
-import type { ChatTurn, Inference, SamplingWithSeed, SpokenReply } from '../workers/inference.ts';
+import type { ChatTurn, Inference } from '../workers/inference.ts';
 
 const KEEP_EVERY_MS = 400;
 

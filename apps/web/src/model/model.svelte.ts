@@ -1,6 +1,6 @@
 // The model as the page sees it: on its way, opening, ready, or why not; and how fast it speaks.
 // It asks the inference worker for everything heavy and never touches weights itself.
-import { RapportError } from '@rapport/core';
+import { RapportError, type SpokenReply } from '@rapport/core';
 import { recall, remember, type Database } from '../db/database.ts';
 import { finish } from '../workers/channel.ts';
 import type {
@@ -9,7 +9,6 @@ import type {
   Inference,
   ModelManifest,
   OpenedModel,
-  SpokenReply,
 } from '../workers/inference.ts';
 import { fetchManifest } from './manifest.ts';
 import { Pace, TokenMeter } from './pace.ts';

@@ -1,22 +1,18 @@
 // The typed port to the model: what the page may ask of the inference worker, in plain data.
 // No component and no state class imports ONNX Runtime; they know this file.
-import type { BaseModel, BlobFile, Golden } from '@rapport/core';
-import type { Timing } from '../db/database.ts';
+import type {
+  BaseModel,
+  BlobFile,
+  Golden,
+  SpeakRequest,
+  SpokenReply,
+  SpokenToken,
+} from '@rapport/core';
 import type { Method, Remote } from './channel.ts';
 
 export interface ChatTurn {
   role: 'system' | 'user' | 'assistant';
   content: string;
-}
-
-export interface SamplingWithSeed {
-  temperature: number;
-  topK: number;
-  topP: number;
-  minP: number;
-  repetitionPenalty: number;
-  maxTokens: number;
-  seed: number;
 }
 
 /** One file by its digest; without chunk hashes the whole file is verified at its end. */
@@ -51,30 +47,6 @@ export interface AdapterRef {
   rank: number;
   alpha: number;
   targets: readonly string[];
-}
-
-export interface SpokenToken {
-  /** Which of the replies made together. */
-  index: number;
-  id: number;
-  logprob: number;
-  text: string;
-}
-
-export interface SpokenReply {
-  tokens: number[];
-  logprobs: number[];
-  text: string;
-  finishReason: 'stop' | 'length' | 'cancelled';
-  timing: Timing;
-}
-
-export interface SpeakRequest {
-  messages: ChatTurn[];
-  /** One per reply: several settings make alternates of one prompt in one batch. */
-  samplings: SamplingWithSeed[];
-  /** Token ids of a reply that was cut off: the new tokens go on from there. */
-  prefix?: number[] | undefined;
 }
 
 /** The methods of the inference worker. */

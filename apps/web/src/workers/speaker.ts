@@ -1,18 +1,18 @@
 // The open model: how its files become an engine, how it speaks, and how a release is tried.
-import { buildTokenizer, RapportError, type Golden } from '@rapport/core';
+import {
+  blobSource,
+  buildTokenizer,
+  ChatEngine,
+  type Golden,
+  RapportError,
+  readPeft,
+  type SpeakRequest,
+  type SpokenReply,
+  type SpokenToken,
+} from '@rapport/core';
 import { startBackend } from './backend.ts';
-import { ChatEngine } from './engine/chat-engine.ts';
-import type {
-  AdapterRef,
-  BackendChoice,
-  ModelManifest,
-  OpenedModel,
-  SpeakRequest,
-  SpokenReply,
-  SpokenToken,
-} from './inference.ts';
+import type { AdapterRef, BackendChoice, ModelManifest, OpenedModel } from './inference.ts';
 import { openCheckpoint } from './open-checkpoint.ts';
-import { readPeft } from './peft.ts';
 
 export class Speaker {
   #engine: ChatEngine | undefined;
@@ -41,7 +41,7 @@ export class Speaker {
   }
 
   async useAdapter(adapter: (AdapterRef & { blob: Blob }) | null): Promise<void> {
-    this.#opened().setAdapter(adapter && (await readPeft(adapter.blob, adapter)));
+    this.#opened().setAdapter(adapter && (await readPeft(blobSource(adapter.blob), adapter)));
   }
 
   /** The largest difference of log-probs met. Throws `model/golden-failed` above the tolerance. */

@@ -2,7 +2,7 @@
 // same table as the rules, so no operator escapes.
 import * as ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { Graph, float32, int64, op, sizeOf } from '@rapport/core';
+import { float32, Graph, int64, op, sizeOf } from '@rapport/core';
 import type { Shape, Tensor, Value } from '@rapport/core';
 import { gradients } from './gradients.ts';
 import type { DifferentiableOp } from './rules.ts';

@@ -1,6 +1,6 @@
 // Reverse-mode differentiation of a graph: the nodes are walked backwards once, each rule adds nodes.
 // It knows neither models nor losses.
-import { RapportError, assert, describe, op, sameShape } from '@rapport/core';
+import { assert, describe, op, RapportError, sameShape } from '@rapport/core';
 import type { Dim, Graph, Node, Value } from '@rapport/core';
 import { NON_DIFFERENTIABLE, RULES, isFloat, zerosLike } from './rules.ts';
 

@@ -1,6 +1,6 @@
 // Blind pairs between several policies: Bradley–Terry ratings with bootstrap intervals over prompts.
 // Knows replies' scores only; who judged is the caller's business.
-import { Random } from '../optim/random.ts';
+import { Random } from '@rapport/core';
 import { winRate } from './win-rate.ts';
 import type { Interval } from './win-rate.ts';
 

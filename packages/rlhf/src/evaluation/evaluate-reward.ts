@@ -1,11 +1,10 @@
 // A reward model on preference pairs of people: trained on some, measured on others, beside "longer wins".
-import { Random } from '../optim/random.ts';
-import type { Runtime } from '../platform.ts';
+import { Random } from '@rapport/core';
+import type { Checkpoint, Runtime } from '@rapport/core';
 import { Policy } from '../train/policy.ts';
 import { rewardOf, trainReward } from '../train/reward.ts';
 import type { RankedScores } from '../train/reward.ts';
 import type { Row } from '../train/rows.ts';
-import type { Checkpoint } from '@rapport/core';
 import { bootstrap } from './win-rate.ts';
 
 /** A prompt with a better and a worse reply. */

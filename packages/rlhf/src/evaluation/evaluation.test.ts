@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Random } from '../optim/random.ts';
+import { Random } from '@rapport/core';
 import { arena } from './arena.ts';
 import { noisyRanks } from './simulate.ts';
 import { winRate } from './win-rate.ts';

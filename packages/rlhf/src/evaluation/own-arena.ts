@@ -1,11 +1,9 @@
 // What can be said of a new adapter without asking a person: it against the one in use, on prompts kept
 // apart, judged by the reward model; how far it went; whether its replies still end.
-import type { Checkpoint } from '@rapport/core';
-import { Random } from '../optim/random.ts';
-import type { Runtime } from '../platform.ts';
+import { Random } from '@rapport/core';
+import type { Adapter, Checkpoint, Runtime } from '@rapport/core';
 import { Speaker } from '../rollout/speaker.ts';
 import type { SampledReply } from '../rollout/speaker.ts';
-import type { Adapter } from '../train/adapter.ts';
 import { Policy } from '../train/policy.ts';
 import { rewardOf } from '../train/reward.ts';
 import type { RewardModel } from '../train/reward.ts';

@@ -1,11 +1,9 @@
 // A simulated person votes on sampled replies, a method learns from those votes alone, and the person
 // judges the result on prompts kept apart.
-import { RapportError } from '@rapport/core';
-import type { Tokenizer } from '@rapport/core';
-import { Random } from '../optim/random.ts';
+import { Random, RapportError } from '@rapport/core';
+import type { Adapter, Tokenizer } from '@rapport/core';
 import { Speaker } from '../rollout/speaker.ts';
 import type { SampledReply } from '../rollout/speaker.ts';
-import type { Adapter } from '../train/adapter.ts';
 import { changeOfNll, runPipeline } from '../train/pipeline.ts';
 import type { PipelineRecord, PipelineResult, PipelineSpec, Platform } from '../train/pipeline.ts';
 import type { Thumb } from '../train/kto.ts';

@@ -1,5 +1,5 @@
 // Who is preferred: win rates over prompts with paired bootstrap intervals.
-import type { Random } from '../optim/random.ts';
+import type { Random } from '@rapport/core';
 
 /** A share with its 95 % interval. */
 export interface Interval {

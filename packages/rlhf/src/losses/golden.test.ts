@@ -2,7 +2,7 @@
 // or by plain functions (tolerance 1e-9 of the printed digits).
 import * as ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { Graph, float32, int64 } from '@rapport/core';
+import { float32, Graph, int64 } from '@rapport/core';
 import type { Value } from '@rapport/core';
 import { runGraph } from '../../../../tests/support/run-graph.ts';
 import { gradients } from '../autodiff/gradients.ts';

@@ -4,7 +4,7 @@ import { op } from '@rapport/core';
 import type { Value } from '@rapport/core';
 
 /** log σ(x) = −softplus(−x), stable for any x. */
-export const logSigmoid = (x: Value): Value => op.neg(op.softplus(op.neg(x)));
+const logSigmoid = (x: Value): Value => op.neg(op.softplus(op.neg(x)));
 
 /** Pairs of rows: `better` and `worse` are int64 [P] row numbers, `weight` float [P]. */
 export interface PairInputs {

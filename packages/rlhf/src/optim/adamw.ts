@@ -69,7 +69,7 @@ function moment(moments: Parameters, name: string, length: number): Float32Array
 }
 
 /** A deep copy of named arrays. */
-export const copy = (p: ReadonlyMap<string, Float32Array>): Parameters =>
+const copy = (p: ReadonlyMap<string, Float32Array>): Parameters =>
   new Map([...p].map(([name, data]) => [name, data.slice()]));
 
 /** Euclidean norm of all arrays together. */
@@ -95,13 +95,5 @@ export function addScaled(
   for (const [name, x] of from) {
     const sum = into.get(name)!;
     for (let i = 0; i < x.length; i++) sum[i] = sum[i]! + scale * x[i]!;
-  }
-}
-
-/** Exponential moving average, in place: average ← decay·average + (1 − decay)·parameters. */
-export function updateAverage(average: Parameters, parameters: Parameters, decay: number): void {
-  for (const [name, x] of parameters) {
-    const a = average.get(name)!;
-    for (let i = 0; i < x.length; i++) a[i] = decay * a[i]! + (1 - decay) * x[i]!;
   }
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { AdamW, clipNorm } from './adamw.ts';
-import { Random } from './random.ts';
+import { Random } from '@rapport/core';
 import { rateAt } from './schedule.ts';
 
 describe('AdamW', () => {

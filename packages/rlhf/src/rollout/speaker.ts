@@ -1,14 +1,16 @@
 // Many replies at once: continuous batches over one decode graph. Each prompt is read once and shared by its
 // replies; a stream that ends makes room for the next. It samples from π at a temperature, nothing truncated.
-import { Graph, float32, int64, op } from '@rapport/core';
-import type { Checkpoint, Tensor, Value } from '@rapport/core';
-import { Random } from '../optim/random.ts';
-import type { Runtime, Session } from '../platform.ts';
-import { adapterFeeds } from '../train/adapter.ts';
-import type { Adapter } from '../train/adapter.ts';
-import { LlamaGraph, linearSites } from '../train/llama.ts';
-import type { LinearSite } from '../train/llama.ts';
-import { causalMask } from '../train/rows.ts';
+import {
+  adapterFeeds,
+  causalMask,
+  chatGraph,
+  float32,
+  int64,
+  KeyValueCache,
+  linearSites,
+  Random,
+} from '@rapport/core';
+import type { Adapter, Checkpoint, LinearSite, Runtime, Session, Tensor } from '@rapport/core';
 
 export interface RolloutOptions {
   /** 0 takes the likeliest token. */
@@ -34,14 +36,11 @@ interface Stream {
   readonly reply: number;
   readonly random: Random;
   readonly tokens: number[];
-  /** Tokens whose keys and values lie in the cache. */
-  length: number;
 }
 
-/** One read prompt: keys and values [kvHeads, T, headDim] per layer, and what comes next. */
+/** One read prompt, and what comes next. */
 interface Prefix {
-  readonly length: number;
-  readonly cache: readonly Float32Array[];
+  readonly cache: KeyValueCache;
   readonly probabilities: Float32Array;
 }
 
@@ -73,7 +72,7 @@ export class Speaker {
     { endOfTurn, fromLayer, slots = 24 }: { endOfTurn: number; fromLayer: number; slots?: number },
   ): Promise<Speaker> {
     const sites = linearSites(checkpoint.config, fromLayer, checkpoint.config.layers);
-    const graph = speakGraph(checkpoint, sites);
+    const graph = chatGraph(checkpoint.config, sites, { probabilities: true });
     const session = await runtime.load(graph, async (name) =>
       float32(checkpoint.tensors.get(name)!.shape, await checkpoint.read(name)),
     );
@@ -87,7 +86,7 @@ export class Speaker {
   ): AsyncGenerator<{ done: number; of: number; tokens: number }, SampledReply[][]> {
     const { replies, maxTokens, seed } = options;
     const lora = adapterFeeds(this.#sites, options.adapter);
-    const cache = new Cache(this.#checkpoint, this.#slots);
+    const cache = new KeyValueCache(this.#checkpoint.config);
     const results = prompts.map(() => new Array<SampledReply>(replies));
     const waiting = prompts.flatMap((_, prompt) =>
       Array.from({ length: replies }, (_, reply) => ({ prompt, reply })),
@@ -116,9 +115,9 @@ export class Speaker {
           prefix = { prompt: next.prompt, read };
         }
         const random = new Random(seed * 7919 + next.prompt * 131 + next.reply);
-        const stream: Stream = { ...next, random, tokens: [], length: prefix.read.length };
+        const stream: Stream = { ...next, random, tokens: [] };
         if (take(stream, prefix.read.probabilities)) continue;
-        cache.admit(streams.length, prefix.read);
+        cache.add(prefix.read.cache);
         streams.push(stream);
       }
       if (streams.length === 0) break;
@@ -128,10 +127,8 @@ export class Speaker {
         if (!take(streams[s]!, probabilities.subarray(s * vocab, (s + 1) * vocab))) continue;
         // The last stream moves into the freed slot.
         const last = streams.pop()!;
-        if (s < streams.length) {
-          streams[s] = last;
-          cache.move(streams.length, s, last.length);
-        }
+        if (s < streams.length) streams[s] = last;
+        cache.remove(s);
       }
       yield { done, of, tokens };
     }
@@ -150,192 +147,50 @@ export class Speaker {
 
   async #prefill(
     prompt: readonly number[],
-    { temperature }: Pick<RolloutOptions, 'temperature'>,
+    options: Pick<RolloutOptions, 'temperature'>,
     lora: Record<string, Tensor>,
   ): Promise<Prefix> {
-    const { config } = this.#checkpoint;
-    const { kvHeads, headDim, layers } = config;
-    const empty = float32([1, kvHeads, 0, headDim], new Float32Array(0));
-    const feeds: Record<string, Tensor> = {
-      ...lora,
-      tokens: int64([1, prompt.length], prompt as number[]),
-      positions: int64(
-        [1, prompt.length],
-        prompt.map((_, i) => i),
-      ),
-      mask: causalMask(prompt.length, config.heads / kvHeads),
-      pastMask: float32([1, 1, 1, 0], new Float32Array(0)),
-      last: int64([1, 1, 1], [prompt.length - 1]),
-      inverseTemperature: float32([], [1 / (temperature || 1)]),
-    };
-    for (let i = 0; i < layers; i++) feeds[`past.k.${i}`] = feeds[`past.v.${i}`] = empty;
-    const out = await this.#session.run(feeds);
-    const made = (side: string) => (_: unknown, i: number) =>
-      out[`new.${side}.${i}`]!.data as Float32Array;
-    return {
-      length: prompt.length,
-      cache: [
-        ...Array.from({ length: layers }, made('k')),
-        ...Array.from({ length: layers }, made('v')),
-      ],
-      probabilities: (out['probabilities']!.data as Float32Array).slice(),
-    };
+    const cache = new KeyValueCache(this.#checkpoint.config);
+    cache.add();
+    return { cache, probabilities: (await this.#read([prompt], cache, options, lora)).slice() };
   }
 
   /** One token of every stream. */
-  async #step(
+  #step(
     streams: readonly Stream[],
-    cache: Cache,
-    { temperature }: RolloutOptions,
+    cache: KeyValueCache,
+    options: RolloutOptions,
     lora: Record<string, Tensor>,
   ): Promise<Float32Array> {
-    const { config } = this.#checkpoint;
-    const rows = streams.length;
-    const capacity = cache.fit(Math.max(...streams.map((s) => s.length)) + 1);
-    const pastMask = new Float32Array(rows * capacity).fill(-1e9);
-    streams.forEach((s, b) => pastMask.fill(0, b * capacity, b * capacity + s.length));
-    const feeds: Record<string, Tensor> = {
+    const spoken = streams.map(({ tokens }) => tokens.slice(-1));
+    return this.#read(spoken, cache, options, lora);
+  }
+
+  /** Reads as many tokens into every slot; gives the probabilities [B, V] after the last ones. */
+  async #read(
+    rows: readonly (readonly number[])[],
+    cache: KeyValueCache,
+    { temperature }: Pick<RolloutOptions, 'temperature'>,
+    lora: Record<string, Tensor>,
+  ): Promise<Float32Array> {
+    const { heads, kvHeads } = this.#checkpoint.config;
+    const width = rows[0]!.length;
+    const shape = [rows.length, width];
+    const out = await this.#session.run({
       ...lora,
-      ...cache.feeds(rows),
-      tokens: int64(
-        [rows, 1],
-        streams.map((s) => s.tokens.at(-1)!),
-      ),
+      ...cache.feeds(),
+      tokens: int64(shape, rows.flat()),
       positions: int64(
-        [rows, 1],
-        streams.map((s) => s.length),
+        shape,
+        rows.flatMap((row, b) => row.map((_, t) => cache.lengths[b]! + t)),
       ),
-      mask: float32(
-        [1, 1, config.heads / config.kvHeads, 1],
-        new Float32Array(config.heads / config.kvHeads),
-      ),
-      pastMask: float32([rows, 1, 1, capacity], pastMask),
-      last: int64([rows, 1, 1], new Array<number>(rows).fill(0)),
+      mask: causalMask(width, heads / kvHeads),
+      last: int64([rows.length, 1, 1], new Array<number>(rows.length).fill(width - 1)),
       inverseTemperature: float32([], [1 / (temperature || 1)]),
-    };
-    const out = await this.#session.run(feeds);
-    cache.append(
-      streams.map((s) => s.length),
-      out,
-    );
-    for (const s of streams) s.length++;
+    });
+    cache.append(out, width);
     return out['probabilities']!.data as Float32Array;
   }
-}
-
-/** Keys and values of all layers and slots: per layer and side [slots, kvHeads, capacity, headDim]. */
-class Cache {
-  #capacity = 0;
-  #buffers: Float32Array[] = [];
-  readonly #slots: number;
-  readonly #kvHeads: number;
-  readonly #headDim: number;
-  readonly #layers: number;
-
-  constructor({ config }: Checkpoint, slots: number) {
-    this.#slots = slots;
-    this.#kvHeads = config.kvHeads;
-    this.#headDim = config.headDim;
-    this.#layers = config.layers;
-    this.fit(64);
-  }
-
-  /** Grows so that every slot holds `length` tokens; returns the capacity. */
-  fit(length: number): number {
-    if (length <= this.#capacity) return this.#capacity;
-    const [from, to] = [this.#capacity, Math.ceil(length / 64) * 64];
-    const heads = this.#slots * this.#kvHeads;
-    const d = this.#headDim;
-    this.#buffers = Array.from({ length: 2 * this.#layers }, (_, i) => {
-      const grown = new Float32Array(heads * to * d);
-      const old = this.#buffers[i];
-      if (old) {
-        for (let h = 0; h < heads; h++)
-          grown.set(old.subarray(h * from * d, (h + 1) * from * d), h * to * d);
-      }
-      return grown;
-    });
-    this.#capacity = to;
-    return to;
-  }
-
-  /** Puts a read prompt into a slot. */
-  admit(slot: number, { cache, length }: Prefix): void {
-    this.fit(length + 1);
-    const d = this.#headDim;
-    this.#buffers.forEach((buffer, i) => {
-      for (let h = 0; h < this.#kvHeads; h++) {
-        const part = cache[i]!.subarray(h * length * d, (h + 1) * length * d);
-        buffer.set(part, (slot * this.#kvHeads + h) * this.#capacity * d);
-      }
-    });
-  }
-
-  move(from: number, to: number, length: number): void {
-    const size = this.#capacity * this.#headDim;
-    for (const buffer of this.#buffers) {
-      for (let h = 0; h < this.#kvHeads; h++) {
-        const start = (from * this.#kvHeads + h) * size;
-        buffer.copyWithin((to * this.#kvHeads + h) * size, start, start + length * this.#headDim);
-      }
-    }
-  }
-
-  /** Adds the new rows of every stream behind its `lengths[b]` tokens. */
-  append(lengths: readonly number[], out: Record<string, Tensor>): void {
-    const d = this.#headDim;
-    this.#buffers.forEach((buffer, i) => {
-      const name = i < this.#layers ? `new.k.${i}` : `new.v.${i - this.#layers}`;
-      const rows = out[name]!.data as Float32Array;
-      lengths.forEach((length, b) => {
-        for (let h = 0; h < this.#kvHeads; h++) {
-          const row = b * this.#kvHeads + h;
-          buffer.set(rows.subarray(row * d, (row + 1) * d), (row * this.#capacity + length) * d);
-        }
-      });
-    });
-  }
-
-  feeds(rows: number): Record<string, Tensor> {
-    const shape = [rows, this.#kvHeads, this.#capacity, this.#headDim];
-    const size = shape.reduce((a, b) => a * b);
-    return Object.fromEntries(
-      this.#buffers.map((buffer, i) => [
-        i < this.#layers ? `past.k.${i}` : `past.v.${i - this.#layers}`,
-        float32(shape, buffer.subarray(0, size)),
-      ]),
-    );
-  }
-}
-
-/** tokens [B, T] with past → probabilities [B, V] after the last token, new keys and values. */
-function speakGraph({ config }: Checkpoint, sites: readonly LinearSite[]): Graph {
-  const graph = new Graph();
-  const tokens = graph.input('tokens', 'int64', ['B', 'T']);
-  const llama = new LlamaGraph(graph, config, new Set(sites.map((s) => s.path)));
-  const last = graph.input('last', 'int64', ['B', 1, 1]);
-  const inverseTemperature = graph.input('inverseTemperature', 'float32', []);
-  const pastMask = graph.input('pastMask', 'float32', ['B', 1, 1, 'P']);
-  const shape = ['B', config.kvHeads, 'P', config.headDim];
-  const past = (side: string) =>
-    Array.from({ length: config.layers }, (_, i) =>
-      graph.input(`past.${side}.${i}`, 'float32', shape),
-    );
-  const [keys, values] = [past('k'), past('v')];
-  const upper = llama.layers(
-    llama.embed(tokens),
-    0,
-    config.layers,
-    { key: (i) => keys[i]!, value: (i) => values[i]!, mask: pastMask },
-    (i, key: Value, value: Value) => {
-      graph.output(`new.k.${i}`, key);
-      graph.output(`new.v.${i}`, value);
-    },
-  );
-  const hidden = llama.finalNorm(op.squeeze(op.gatherND(upper, last, 1), [1]));
-  const logits = op.matmulTransposed(op.mul(hidden, inverseTemperature), llama.head());
-  graph.output('probabilities', op.softmax(logits));
-  return graph;
 }
 
 /** An index drawn from probabilities; the likeliest without a generator. */

@@ -1,15 +1,13 @@
 // DPO (arXiv 2305.18290) on rankings: all pairs of a ranking, weighted 1/|P|, reference = the adapter off.
 // Left out: sampling of pairs, a second copy of the model.
-import { RapportError, float32, int64 } from '@rapport/core';
+import { float32, int64, op, Random, RapportError } from '@rapport/core';
+import type { Adapter } from '@rapport/core';
 import { crossEntropy } from '../losses/policy.ts';
 import { dpoLoss } from '../losses/preference.ts';
-import { op } from '@rapport/core';
 import { AdamW } from '../optim/adamw.ts';
 import type { Parameters } from '../optim/adamw.ts';
-import { Random } from '../optim/random.ts';
 import { rateAt } from '../optim/schedule.ts';
 import { newAdapter, parametersOf } from './adapter.ts';
-import type { Adapter } from './adapter.ts';
 import type { Policy } from './policy.ts';
 import { pairsOf } from './rankings.ts';
 import type { Pair } from './rankings.ts';

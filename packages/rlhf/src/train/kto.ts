@@ -1,14 +1,13 @@
 // KTO (arXiv 2402.01306) on thumbs: a reply is good or bad by itself, no pairs. The reference point z is the
 // mean log-ratio of mismatched prompts and replies; the rarer thumb weighs more. Left out: estimating z per class.
-import { RapportError, float32, op } from '@rapport/core';
+import { float32, op, Random, RapportError } from '@rapport/core';
+import type { Adapter } from '@rapport/core';
 import { crossEntropy } from '../losses/policy.ts';
 import { ktoLoss } from '../losses/preference.ts';
 import { AdamW } from '../optim/adamw.ts';
 import type { Parameters } from '../optim/adamw.ts';
-import { Random } from '../optim/random.ts';
 import { rateAt } from '../optim/schedule.ts';
 import { newAdapter, parametersOf } from './adapter.ts';
-import type { Adapter } from './adapter.ts';
 import type { Policy, RowScore } from './policy.ts';
 import { lengthOf, packByLength } from './rows.ts';
 import type { Row, TrunkRow } from './rows.ts';

@@ -1,11 +1,9 @@
 // The whole of it: rankings → reward model → DPO warm start on the same rankings → PPO-ptx against the reward
 // model, leashed to the reference → what can be measured without a person. Stages resume from their checkpoints.
-import type { Checkpoint } from '@rapport/core';
+import { Random } from '@rapport/core';
+import type { Adapter, Checkpoint, Runtime } from '@rapport/core';
 import { Speaker } from '../rollout/speaker.ts';
-import { Random } from '../optim/random.ts';
-import type { Runtime } from '../platform.ts';
 import { newAdapter } from './adapter.ts';
-import type { Adapter } from './adapter.ts';
 import { dpoDefaults, trainDpo } from './dpo.ts';
 import type { DpoConfig, DpoRecord, PreparedRanking } from './dpo.ts';
 import { ktoDefaults, trainKto } from './kto.ts';

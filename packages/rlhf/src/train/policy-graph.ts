@@ -1,9 +1,8 @@
 // The graphs of training. The trunk (layers below the adapter) is constant and is run once per row; the
 // upper part turns its output into log-probabilities of reply tokens, a loss, and gradients.
-import { Graph, op } from '@rapport/core';
+import { buildModel, Graph, linearSites, op } from '@rapport/core';
 import type { ModelConfig, Value } from '@rapport/core';
 import { gradients } from '../autodiff/gradients.ts';
-import { LlamaGraph, linearSites } from './llama.ts';
 
 /** Where adapters sit. */
 export interface AdapterPlace {
@@ -24,8 +23,8 @@ export function adapterSites(config: ModelConfig, { fromLayer, targets }: Adapte
 export function trunkGraph(config: ModelConfig, to: number): Graph {
   const graph = new Graph();
   const tokens = graph.input('tokens', 'int64', ['B', 'T']);
-  const llama = new LlamaGraph(graph, config, new Set());
-  graph.output('trunk', llama.layers(llama.embed(tokens), 0, to));
+  const model = buildModel(graph, config, new Set());
+  graph.output('trunk', model.layers(model.embed(tokens), 0, to));
   return graph;
 }
 
@@ -63,13 +62,13 @@ export function policyGraph(
   const graph = new Graph();
   const trunk = graph.input('trunk', 'float32', ['B', 'T', config.hidden]);
   const adapted = new Set(adapterSites(config, place).map((site) => site.path));
-  const llama = new LlamaGraph(graph, config, adapted, training?.rank);
+  const model = buildModel(graph, config, adapted, training?.rank);
   const select = graph.input('select', 'int64', ['N', 2]);
   const targets = graph.input('targets', 'int64', ['N']);
   const inverseTemperature = graph.input('inverseTemperature', 'float32', []);
-  const upper = llama.layers(trunk, place.fromLayer, config.layers);
-  const hidden = llama.finalNorm(op.gatherND(upper, select));
-  const logprobs = tokenLogprobs(op.mul(hidden, inverseTemperature), llama.head(), targets);
+  const upper = model.layers(trunk, place.fromLayer, config.layers);
+  const hidden = model.finalNorm(op.gatherND(upper, select));
+  const logprobs = tokenLogprobs(op.mul(hidden, inverseTemperature), model.head(), targets);
   graph.output('logprobs', logprobs);
   if (!training) {
     graph.output('hidden', hidden);
@@ -92,7 +91,7 @@ export function policyGraph(
   });
   graph.output('loss', loss);
   for (const [name, value] of Object.entries(results)) graph.output(name, value);
-  const trained = [...llama.adapterInputs, ...parameters];
+  const trained = [...model.adapterInputs, ...parameters];
   gradients(loss, trained).forEach((g, i) => graph.output(`grad.${trained[i]!.name}`, g));
   return graph;
 }

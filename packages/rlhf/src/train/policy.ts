@@ -1,15 +1,11 @@
 // The model in training: one frozen base, a trunk that is computed once per row, and an upper part that
 // any adapter can be fed to. Every method uses these four calls and holds no graph of its own.
-import { float32 } from '@rapport/core';
-import type { Checkpoint, Tensor } from '@rapport/core';
+import { adapterFeeds, float32 } from '@rapport/core';
+import type { Adapter, Checkpoint, LinearSite, Runtime, Session, Tensor } from '@rapport/core';
 import { addScaled } from '../optim/adamw.ts';
 import type { Parameters } from '../optim/adamw.ts';
-import type { Runtime, Session } from '../platform.ts';
-import { adapterFeeds } from './adapter.ts';
-import type { Adapter } from './adapter.ts';
 import { adapterSites, policyGraph, trunkGraph } from './policy-graph.ts';
 import type { AdapterPlace, LossParts, PolicyOutputs } from './policy-graph.ts';
-import type { LinearSite } from './llama.ts';
 import {
   layoutFeeds,
   lengthOf,

@@ -1,7 +1,8 @@
 // PPO-ptx (arXiv 1707.06347, 2203.02155 eq. 2): rollouts → scores with a KL leash → advantages → clipped updates
 // with a mix of ordinary text, one optimiser step for both. RLOO and GRPO replace steps 3 and 4.
 // Left out: a value model of its own depth; V is a linear head on the frozen base's states.
-import { float32, op } from '@rapport/core';
+import { float32, op, Random } from '@rapport/core';
+import type { Adapter } from '@rapport/core';
 import {
   explainedVariance,
   gae,
@@ -14,10 +15,8 @@ import {
 import { crossEntropy, policyLoss, valueLoss } from '../losses/policy.ts';
 import { AdamW } from '../optim/adamw.ts';
 import type { Parameters } from '../optim/adamw.ts';
-import { Random } from '../optim/random.ts';
 import type { SampledReply, Speaker } from '../rollout/speaker.ts';
 import { copyAdapter, parametersOf } from './adapter.ts';
-import type { Adapter } from './adapter.ts';
 import type { Policy } from './policy.ts';
 import { rewardOf } from './reward.ts';
 import type { RewardModel } from './reward.ts';

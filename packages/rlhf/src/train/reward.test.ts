@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Random } from '../optim/random.ts';
+import { Random } from '@rapport/core';
 import type { RowScore } from './policy.ts';
 import { rewardOf, trainReward } from './reward.ts';
 

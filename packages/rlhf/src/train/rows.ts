@@ -1,6 +1,6 @@
 // Tokenised rows and how they are packed into padded batches. Lengths are explicit everywhere:
 // no mask is ever derived from a token id.
-import { float32, int64 } from '@rapport/core';
+import { causalMask, float32, int64 } from '@rapport/core';
 import type { Tensor } from '@rapport/core';
 
 /** A prompt and a reply to it (with its end-of-turn token when it ended). */
@@ -35,17 +35,6 @@ export function packByLength<T>(
   }
   if (current.length > 0) batches.push(current);
   return batches;
-}
-
-/** Causal mask of `width` tokens for `groups` query heads per key head: [1, 1, G·T, T]. */
-export function causalMask(width: number, groups: number): Tensor {
-  const data = new Float32Array(groups * width * width);
-  for (let g = 0; g < groups; g++) {
-    for (let t = 0; t < width; t++) {
-      data.fill(-1e9, (g * width + t) * width + t + 1, (g * width + t + 1) * width);
-    }
-  }
-  return float32([1, 1, groups * width, width], data);
 }
 
 /** `positions` and `mask` of a batch of `rows` rows padded on the right to `width`. */

@@ -1,14 +1,13 @@
 // Supervised fine-tuning on replies: L = Σ mask·CE / Σ mask over the whole accumulated batch, the mask on
 // reply tokens with their end of turn. On the best reply of each ranking it is rejection-sampling SFT.
 // Left out: packing (rows are batched by length), residual dropout.
-import { float32 } from '@rapport/core';
+import { float32, Random } from '@rapport/core';
+import type { Adapter } from '@rapport/core';
 import { crossEntropy } from '../losses/policy.ts';
 import { AdamW } from '../optim/adamw.ts';
 import type { Parameters } from '../optim/adamw.ts';
-import { Random } from '../optim/random.ts';
 import { rateAt } from '../optim/schedule.ts';
 import { newAdapter, parametersOf } from './adapter.ts';
-import type { Adapter } from './adapter.ts';
 import type { Policy } from './policy.ts';
 import { lengthOf, packByLength } from './rows.ts';
 import type { TrunkRow } from './rows.ts';

@@ -1,10 +1,8 @@
 // One optimiser step, shared by all methods: the mix with ordinary text (ptx), clipping, AdamW, guards.
-import { RapportError, float32 } from '@rapport/core';
-import type { Tensor } from '@rapport/core';
+import { float32, RapportError } from '@rapport/core';
+import type { Adapter, Random, Tensor } from '@rapport/core';
 import { addScaled, clipNorm, globalNorm } from '../optim/adamw.ts';
 import type { AdamW, Parameters } from '../optim/adamw.ts';
-import type { Random } from '../optim/random.ts';
-import type { Adapter } from './adapter.ts';
 import type { PolicyTrainer } from './policy.ts';
 import { lengthOf, packByLength } from './rows.ts';
 import type { TrunkRow } from './rows.ts';

@@ -1,13 +1,11 @@
 // The methods on a seeded two-layer model with 64 tokens: small, real, and fast enough to be checked whole.
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { Checkpoint } from '@rapport/core';
+import { Random } from '@rapport/core';
+import type { Adapter, Checkpoint, Runtime } from '@rapport/core';
 import { nodeRuntime } from '../../../../tests/support/node-runtime.ts';
 import { tinyCheckpoint } from '../../../../tests/support/tiny.ts';
-import { Random } from '../optim/random.ts';
-import type { Runtime } from '../platform.ts';
 import { Speaker } from '../rollout/speaker.ts';
 import { parametersOf } from './adapter.ts';
-import type { Adapter } from './adapter.ts';
 import { trainDpo } from './dpo.ts';
 import type { DpoRecord } from './dpo.ts';
 import { dpoDefaults } from './dpo.ts';

@@ -1,5 +1,5 @@
 // What may be asked of a speaker, and what it gives back, as plain data.
-import type { ChatMessage } from '@rapport/core';
+import type { ChatMessage } from '../tokenizer/tokenizer.ts';
 
 export interface SamplingWithSeed {
   /** 0 takes the likeliest token. */

@@ -1,6 +1,6 @@
 // From scores to a token: temperature, top-k, top-p, min-p and repetition penalty, seeded.
-import { Random } from '@rapport/rlhf';
-import type { SamplingWithSeed } from '../inference.ts';
+import { Random } from '../random.ts';
+import type { SamplingWithSeed } from './speech.ts';
 
 export interface Choice {
   id: number;

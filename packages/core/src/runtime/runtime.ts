@@ -1,6 +1,8 @@
-// What training needs from the machine it runs on. Core's runtimes fit; nothing here knows ONNX Runtime.
-import type { Graph, Tensor } from '@rapport/core';
+// What graphs run on. ONNX Runtime and our own kernels are behind it; nothing else is asked of a platform.
+import type { Graph } from '../graph/graph.ts';
+import type { Tensor } from '../graph/tensor.ts';
 
+/** A graph ready to run. */
 export interface Session {
   run(feeds: Record<string, Tensor>): Promise<Record<string, Tensor>>;
   dispose(): Promise<void>;

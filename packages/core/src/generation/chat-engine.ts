@@ -1,14 +1,16 @@
 // Speaks with an open checkpoint: reads a conversation once, keeps what it read, streams one reply or
 // several side by side, and stops within a token. It knows no page, no storage, no ONNX Runtime.
-import { float32, int64, type Checkpoint, type Tensor, type Tokenizer } from '@rapport/core';
-import type { Runtime, Session } from '../platform.ts';
-import { adapterFeeds, type Adapter } from '../train/adapter.ts';
-import type { LinearSite } from '../train/llama.ts';
-import { causalMask } from '../train/rows.ts';
-import type { SpeakRequest, SpokenReply, SpokenToken } from './speech.ts';
-import { chatGraph } from './chat-graph.ts';
+import { float32, int64, type Tensor } from '../graph/tensor.ts';
+import { adapterFeeds, type Adapter } from '../models/adapter.ts';
+import { chatGraph } from '../models/chat-graph.ts';
+import { causalMask } from '../models/model-graph.ts';
+import { linearSites, type LinearSite } from '../models/sites.ts';
+import type { Runtime, Session } from '../runtime/runtime.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { Checkpoint } from '../weights/checkpoint.ts';
 import { KeyValueCache } from './key-value-cache.ts';
 import { Sampler } from './sampler.ts';
+import type { SpeakRequest, SpokenReply, SpokenToken } from './speech.ts';
 
 /** Tokens read at once: small enough to stop soon, large enough to be fast. */
 const READ_AT_ONCE = 128;
@@ -39,8 +41,9 @@ export class ChatEngine {
 
   static async create(parts: Parts): Promise<ChatEngine> {
     const { checkpoint, runtime } = parts;
-    const { graph, sites } = chatGraph(checkpoint.config);
-    const session = await runtime.load(graph, async (name) =>
+    const { config } = checkpoint;
+    const sites = linearSites(config, 0, config.layers);
+    const session = await runtime.load(chatGraph(config, sites), async (name) =>
       float32(checkpoint.tensors.get(name)!.shape, await checkpoint.read(name)),
     );
     return new ChatEngine(parts, session, sites);
@@ -54,7 +57,7 @@ export class ChatEngine {
 
   /** Log-probabilities [V] of the token after `prompt`. */
   async next(prompt: readonly number[]): Promise<Float32Array> {
-    const cache = new KeyValueCache(this.#checkpoint.config, 1);
+    const cache = this.#emptyCache();
     const logits = await this.#read(cache, [...prompt]);
     const best = logits.reduce((a, b) => Math.max(a, b));
     const sum = logits.reduce((a, b) => a + Math.exp(b - best), 0);
@@ -82,7 +85,7 @@ export class ChatEngine {
       return streams.map((stream) => stream.reply(timing, signal.aborted));
     };
     if (!logits) return replies();
-    const slots = streams.length > 1 ? cache.spread(streams.length) : cache;
+    const slots = streams.length > 1 ? this.#spread(cache, streams.length) : cache;
     let scores = streams.map(() => logits);
     while (!signal.aborted) {
       for (const [index, stream] of streams.entries()) {
@@ -103,7 +106,7 @@ export class ChatEngine {
     let same = 0;
     // The last token is always read anew: its scores are needed.
     while (same < tokens.length - 1 && this.#kept.tokens[same] === tokens[same]) same++;
-    if (same === 0) cache = new KeyValueCache(this.#checkpoint.config, 1);
+    if (same === 0) cache = this.#emptyCache();
     cache.crop(same);
     this.#kept = { tokens: tokens.slice(0, same), cache };
     let logits: Float32Array | undefined;
@@ -152,7 +155,19 @@ export class ChatEngine {
     return tokens.map((_, row) => logits.slice(row * vocab, (row + 1) * vocab));
   }
 
-  #nothing = () => ({ tokens: [], cache: new KeyValueCache(this.#checkpoint.config, 1) });
+  #nothing = () => ({ tokens: [], cache: this.#emptyCache() });
+
+  #emptyCache(): KeyValueCache {
+    const cache = new KeyValueCache(this.#checkpoint.config);
+    cache.add();
+    return cache;
+  }
+
+  #spread(prefix: KeyValueCache, slots: number): KeyValueCache {
+    const cache = new KeyValueCache(this.#checkpoint.config);
+    for (let slot = 0; slot < slots; slot++) cache.add(prefix);
+    return cache;
+  }
 }
 
 /** One reply while it is spoken. */

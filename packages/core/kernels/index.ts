@@ -1,0 +1,189 @@
+// Runs a program: a list of instructions in memory, each a few 32-bit words, written by
+// src/runtime/simd. Every thread runs the same list; an instruction's work is dealt out in equal
+// parts, and barrier instructions stand where a later one needs what an earlier one wrote.
+import { layerNorm, rmsNorm, softmax, binary, copy, unary } from './pointwise';
+import { timesColumns, timesRows } from './dense';
+import { linear32, linear4, linear8, quantise } from './linear';
+
+// Words of the control block, one cache line each.
+const ARRIVED: usize = 0;
+const ROUND: usize = 64;
+const SLEEPERS: usize = 128;
+const ORDER: usize = 192;
+const PROGRAM: usize = 256;
+
+const SPINS: i32 = 2000;
+
+/** Waits until every thread has come here. Spins first: instructions are microseconds apart. */
+function barrier(control: usize, threads: i32): void {
+  if (threads === 1) return;
+  const round = atomic.load<i32>(control + ROUND);
+  if (atomic.add<i32>(control + ARRIVED, 1) + 1 === threads) {
+    atomic.store<i32>(control + ARRIVED, 0);
+    atomic.store<i32>(control + ROUND, round + 1);
+    if (atomic.load<i32>(control + SLEEPERS) > 0) atomic.notify(control + ROUND, threads);
+    return;
+  }
+  for (let i = 0; i < SPINS; i++) if (atomic.load<i32>(control + ROUND) !== round) return;
+  atomic.add<i32>(control + SLEEPERS, 1);
+  while (atomic.load<i32>(control + ROUND) === round) {
+    atomic.wait<i32>(control + ROUND, round, -1);
+  }
+  atomic.sub<i32>(control + SLEEPERS, 1);
+}
+
+/** Orders that are no addresses. */
+const END: usize = 0;
+const REFRESH: usize = 1;
+
+/**
+ * What a helper thread does: waits for a program, runs its share, waits again. `order` counts the
+ * programs it has seen. Returns −1 at END. Returns the count at REFRESH: the memory has grown, and
+ * engines may check addresses against the size that they knew when they entered this function.
+ */
+export function serve(control: usize, thread: i32, threads: i32, order: i32): i32 {
+  while (true) {
+    for (let i = 0; i < SPINS; i++) if (atomic.load<i32>(control + ORDER) !== order) break;
+    while (atomic.load<i32>(control + ORDER) === order) {
+      atomic.wait<i32>(control + ORDER, order, -1);
+    }
+    order++;
+    const program = <usize>atomic.load<i32>(control + PROGRAM);
+    if (program === END) return -1;
+    if (program === REFRESH) {
+      barrier(control, threads);
+      return order;
+    }
+    run(program, control, thread, threads);
+  }
+  return -1;
+}
+
+/** Runs a program on all threads; the caller is thread 0. END and REFRESH are for the helpers alone. */
+export function start(program: usize, control: usize, threads: i32): void {
+  if (threads > 1) {
+    atomic.store<i32>(control + PROGRAM, <i32>program);
+    atomic.add<i32>(control + ORDER, 1);
+    atomic.notify(control + ORDER, threads);
+  }
+  if (program === REFRESH) barrier(control, threads);
+  else if (program !== END) run(program, control, 0, threads);
+}
+
+// @ts-ignore: decorator
+@inline
+function word(at: usize, index: usize): usize {
+  return <usize>load<u32>(at + index * 4);
+}
+
+/**
+ * An instruction: code, its length in words, units of work, 1 when all threads share them, then its
+ * own words. Code 0 ends the program.
+ */
+function run(program: usize, control: usize, thread: i32, threads: i32): void {
+  let at = program;
+  for (;;) {
+    const code = <i32>word(at, 0);
+    if (code === 0) break;
+    const work = word(at, 2);
+    let from: usize = 0;
+    let to = work;
+    if (word(at, 3)) {
+      from = (work * <usize>thread) / <usize>threads;
+      to = (work * <usize>(thread + 1)) / <usize>threads;
+    } else if (thread !== 0 && code !== 1) {
+      to = 0;
+    }
+    if (code === 1) barrier(control, threads);
+    else if (from < to) instruction(code, at + 16, from, to);
+    at += word(at, 1) * 4;
+  }
+  barrier(control, threads);
+}
+
+function instruction(code: i32, at: usize, from: usize, to: usize): void {
+  switch (code) {
+    case 2:
+      quantise(word(at, 0), word(at, 1), word(at, 2), word(at, 3), from, to);
+      break;
+    case 3:
+      linear4(
+        word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
+        word(at, 6), word(at, 7), word(at, 8), from, to,
+      );
+      break;
+    case 4:
+      linear8(
+        word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
+        word(at, 6), word(at, 7), word(at, 8), word(at, 9), word(at, 10), from, to,
+      );
+      break;
+    case 5:
+      linear32(
+        word(at, 0), word(at, 1), word(at, 3), word(at, 4), word(at, 5),
+        word(at, 6), word(at, 7), word(at, 8), from, to,
+      );
+      break;
+    case 6:
+    case 7:
+      product(code, at, from, to);
+      break;
+    case 8:
+      unary(<i32>word(at, 0), word(at, 1), word(at, 2), from, to);
+      break;
+    case 9:
+      binary(
+        <i32>word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
+        word(at, 6), at + 28, from, to,
+      );
+      break;
+    case 10:
+      copy(word(at, 0), word(at, 1), word(at, 2), word(at, 3), at + 16, from, to);
+      break;
+    case 11:
+      softmax(word(at, 0), word(at, 1), word(at, 2), from, to);
+      break;
+    case 12:
+      rmsNorm(word(at, 0), word(at, 1), word(at, 2), word(at, 3), load<f32>(at + 16), from, to);
+      break;
+    case 13:
+      layerNorm(
+        word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), load<f32>(at + 20), from, to,
+      );
+      break;
+    default:
+      unreachable();
+  }
+}
+
+/**
+ * A batch of matrix products: a, b, out, addend, M, K, N, parts, then three batch axes as size, stride of a,
+ * stride of b in bytes. Each matrix's columns are `parts` units of work.
+ */
+function product(code: i32, at: usize, from: usize, to: usize): void {
+  const M = word(at, 4);
+  const K = word(at, 5);
+  const N = word(at, 6);
+  const parts = word(at, 7);
+  for (let unit = from; unit < to; unit++) {
+    const index = unit / parts;
+    const part = unit % parts;
+    let rest = index;
+    let a = word(at, 0);
+    let b = word(at, 1);
+    for (let d: i32 = 2; d >= 0; d--) {
+      const axis = at + 32 + d * 12;
+      const size = word(axis, 0);
+      a += (rest % size) * word(axis, 1);
+      b += (rest % size) * word(axis, 2);
+      rest /= size;
+    }
+    const out = word(at, 2) + index * M * N * 4;
+    const addend = word(at, 3) ? word(at, 3) + index * M * N * 4 : 0;
+    const step = ((N + parts * 16 - 1) / (parts * 16)) * 16;
+    const first = min(part * step, N);
+    const last = min(first + step, N);
+    if (code === 6) timesRows(a, b, out, addend, M, K, N, first, last);
+    else timesColumns(a, b, out, addend, M, K, N, first, last);
+  }
+}

@@ -1,0 +1,138 @@
+// What all architectures share as graph words: linears with LoRA, two-segment attention, the head.
+// One description serves reading, speaking, scoring and training. It knows no weights and no runtime.
+import * as op from '../graph/build.ts';
+import { float32 } from '../graph/tensor.ts';
+import type { Tensor } from '../graph/tensor.ts';
+import type { Graph, Value } from '../graph/graph.ts';
+import type { Dim } from '../graph/shape.ts';
+import type { ModelConfig } from '../weights/model-config.ts';
+
+/** Keys and values of earlier tokens, and which of their P slots each row may see. */
+export interface Past {
+  /** [B, kvHeads, P, headDim] of layer i. */
+  readonly key: (layer: number) => Value;
+  readonly value: (layer: number) => Value;
+  /** [B, 1, 1, P]: 0 to see a slot, a large negative number not to. */
+  readonly mask: Value;
+}
+
+/** Sees the new keys and values [B, kvHeads, T, headDim] of a layer. */
+export type Made = (layer: number, key: Value, value: Value) => void;
+
+/** The builder of one graph: holds what every layer shares. */
+export abstract class ModelGraph {
+  readonly graph: Graph;
+  readonly config: ModelConfig;
+  /** LoRA inputs by their names, in the order they were made. */
+  readonly adapterInputs: Value[] = [];
+  /** int64 [B, T]: the place of each token in its row. */
+  protected readonly positions: Value;
+  readonly #adapted: ReadonlySet<string>;
+  readonly #rank: Dim;
+  readonly #mask: Value;
+
+  /**
+   * Inputs `positions` [B, T] and `mask` [1, 1, G·T, T] (`causalMask`).
+   *
+   * `adapted`: module paths that carry LoRA inputs `lora.<path>.a` [in, R] and `.b` [R, out];
+   * `rank`: R where it must be known, as in a graph with gradients.
+   */
+  constructor(graph: Graph, config: ModelConfig, adapted: ReadonlySet<string>, rank: Dim = 'R') {
+    this.graph = graph;
+    this.config = config;
+    this.#adapted = adapted;
+    this.#rank = rank;
+    this.positions = graph.input('positions', 'int64', ['B', 'T']);
+    // Query rows are ordered (group, token): G·T rows share one key/value head.
+    this.#mask = graph.input('mask', 'float32', [1, 1, 'GT', 'T']);
+  }
+
+  /** int64 [B, T] → [B, T, D]. */
+  abstract embed(tokens: Value): Value;
+
+  /** Layers `from` up to, not including, `to` over `x` [B, T, D]. */
+  layers(x: Value, from: number, to: number, past?: Past, made?: Made): Value {
+    let hidden = x;
+    for (let i = from; i < to; i++) hidden = this.layer(hidden, i, past, made);
+    return hidden;
+  }
+
+  /** The norm before the head. */
+  abstract finalNorm(x: Value): Value;
+
+  /** The output matrix [V, D]. */
+  head(): Value {
+    const name = this.config.tiedHead ? this.embeddingName : 'lm_head.weight';
+    return this.matrix(name, this.config.vocab);
+  }
+
+  protected abstract readonly embeddingName: string;
+  protected abstract layer(x: Value, i: number, past?: Past, made?: Made): Value;
+
+  /** A weight [rows, D] of the model. */
+  protected matrix(name: string, rows: number): Value {
+    return this.graph.weight(name, 'float32', [rows, this.config.hidden]);
+  }
+
+  /** x·Wᵀ (+ bias) (+ x·A·B where adapted). Weights are Hugging Face's [out, in], read as they lie. */
+  protected linear(x: Value, path: string, outputs: number, bias: boolean): Value {
+    const inputs = x.shape.at(-1) as number;
+    const weight = this.graph.weight(`${path}.weight`, 'float32', [outputs, inputs]);
+    let y = op.matmulTransposed(x, weight);
+    if (bias) y = op.add(y, this.graph.weight(`${path}.bias`, 'float32', [outputs]));
+    if (!this.#adapted.has(path)) return y;
+    const a = this.graph.input(`lora.${path}.a`, 'float32', [inputs, this.#rank]);
+    const b = this.graph.input(`lora.${path}.b`, 'float32', [this.#rank, outputs]);
+    this.adapterInputs.push(a, b);
+    return op.add(y, op.matmul(op.matmul(x, a), b));
+  }
+
+  /** [B, T, count·headDim] → [B, T, count, headDim]. */
+  protected splitHeads(x: Value, count: number): Value {
+    return op.reshape(x, ['B', 'T', count, this.config.headDim]);
+  }
+
+  /**
+   * softmax(QKᵀ/√d + mask)·V, over the new tokens and, where given, the past as a second segment.
+   * `query` [B, heads, T, headDim], `key` and `value` [B, kvHeads, T, headDim] → [B, T, heads·headDim].
+   */
+  protected attend(query: Value, key: Value, value: Value, i: number, past?: Past): Value {
+    const { heads, kvHeads, headDim } = this.config;
+    const groups = heads / kvHeads;
+    const scaled = op.mul(query, headDim ** -0.5);
+    const apart = op.reshape(scaled, ['B', kvHeads, groups, 'T', headDim]);
+    const grouped = op.reshape(apart, ['B', kvHeads, 'GT', headDim]);
+    const parts = op.reshape(this.#mix(grouped, key, value, i, past), [
+      'B',
+      kvHeads,
+      groups,
+      'T',
+      headDim,
+    ]);
+    const joined = op.reshape(parts, ['B', heads, 'T', headDim]);
+    return op.reshape(op.transpose(joined, [0, 2, 1, 3]), ['B', 'T', heads * headDim]);
+  }
+
+  #mix(query: Value, key: Value, value: Value, i: number, past?: Past): Value {
+    const scores = op.add(op.matmulTransposed(query, key), this.#mask);
+    if (!past) return op.matmul(op.softmax(scores), value);
+    const before = op.add(op.matmulTransposed(query, past.key(i)), past.mask);
+    const weights = op.softmax(op.concat([before, scores], 3));
+    const [old, fresh] = op.splitLike(weights, 3, [
+      { value: before, axis: 3 },
+      { value: scores, axis: 3 },
+    ]) as [Value, Value];
+    return op.add(op.matmul(old, past.value(i)), op.matmul(fresh, value));
+  }
+}
+
+/** Causal mask of `width` tokens for `groups` query heads per key head: [1, 1, G·T, T]. */
+export function causalMask(width: number, groups: number): Tensor<'float32'> {
+  const data = new Float32Array(groups * width * width);
+  for (let g = 0; g < groups; g++) {
+    for (let t = 0; t < width; t++) {
+      data.fill(-1e9, (g * width + t) * width + t + 1, (g * width + t + 1) * width);
+    }
+  }
+  return float32([1, 1, groups * width, width], data);
+}

@@ -1,0 +1,59 @@
+// ONNX Runtime behind the runtime interface, for Node and browsers alike: the build that computes is
+// passed in. It knows graphs and tensors, not models.
+import type * as Ort from 'onnxruntime-common';
+import { toOnnx } from '../graph/onnx.ts';
+import type { Tensor, TensorData } from '../graph/tensor.ts';
+import type { Runtime, Session } from './runtime.ts';
+
+/** `onnxruntime-node`, `onnxruntime-web/wasm` or `onnxruntime-web/webgpu`. */
+export type OrtModule = Pick<typeof Ort, 'InferenceSession' | 'Tensor'>;
+
+/** A runtime that hands each weight over as external data of its own, so that none outlives its copy. */
+export function ortRuntime(
+  ort: OrtModule,
+  options: Ort.InferenceSession.SessionOptions = {},
+): Runtime {
+  return {
+    async load(graph, weights) {
+      const files = new Map<string, Uint8Array>();
+      for (const { name } of graph.weights) files.set(name, bytesOf((await weights(name)).data));
+      const model = toOnnx(graph, ({ name }) => ({
+        location: name,
+        offset: 0,
+        length: files.get(name)!.byteLength,
+      }));
+      const session = await ort.InferenceSession.create(model, {
+        logSeverityLevel: 3,
+        graphOptimizationLevel: 'all',
+        externalData: [...files].map(([path, data]) => ({ path, data })),
+        ...options,
+      });
+      return ortSession(ort, session);
+    },
+  };
+}
+
+/** A session that ONNX Runtime has loaded. */
+export function ortSession(ort: OrtModule, session: Ort.InferenceSession): Session {
+  return {
+    run: async (feeds) => {
+      const inputs = Object.entries(feeds).map(([name, { dtype, data, shape }]) => [
+        name,
+        new ort.Tensor(dtype as 'float32', data as Float32Array, shape),
+      ]);
+      const outputs = await session.run(
+        Object.fromEntries(inputs) as Ort.InferenceSession.FeedsType,
+      );
+      return Object.fromEntries(
+        Object.entries(outputs).map(([name, { type, dims, data }]) => [
+          name,
+          { dtype: type, shape: dims, data } as Tensor,
+        ]),
+      );
+    },
+    dispose: () => session.release(),
+  };
+}
+
+const bytesOf = (data: TensorData): Uint8Array =>
+  new Uint8Array(data.buffer, data.byteOffset, data.byteLength);

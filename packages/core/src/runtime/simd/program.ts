@@ -1,0 +1,94 @@
+// Writes the instruction lists that kernels/index.ts runs, and puts barriers where threads must wait.
+// It knows addresses and codes, not graphs.
+
+/** Instruction codes of kernels/index.ts. */
+export const CODE = {
+  end: 0,
+  barrier: 1,
+  quantise: 2,
+  linear4: 3,
+  linear8: 4,
+  linear32: 5,
+  timesRows: 6,
+  timesColumns: 7,
+  unary: 8,
+  binary: 9,
+  copy: 10,
+  softmax: 11,
+  rmsNorm: 12,
+  layerNorm: 13,
+} as const;
+
+/** Bytes from `at` to `at + size`. */
+export interface Range {
+  readonly at: number;
+  readonly size: number;
+}
+
+interface Instruction {
+  readonly code: number;
+  /** Units that can be dealt out to threads. */
+  readonly work: number;
+  /** Rough count of arithmetic operations: little work stays on one thread. */
+  readonly cost: number;
+  readonly words: readonly number[];
+  readonly reads: readonly Range[];
+  readonly writes: readonly Range[];
+}
+
+/** Below this many operations a second thread comes too late to help. */
+const WORTH_SHARING = 16_384;
+
+interface Pending {
+  readonly shared: boolean;
+  readonly reads: readonly Range[];
+  readonly writes: readonly Range[];
+}
+
+/** A list of instructions for `threads` threads. */
+export class Program {
+  readonly #words: number[] = [];
+  readonly #threads: number;
+  #pending: Pending[] = [];
+
+  constructor(threads: number) {
+    this.#threads = threads;
+  }
+
+  add({ code, work, cost, words, reads, writes }: Instruction): void {
+    const shared = this.#threads > 1 && work > 1 && cost >= WORTH_SHARING;
+    const next = { shared, reads, writes };
+    if (this.#threads > 1) {
+      if (this.#pending.some((earlier) => mustWait(earlier, next))) {
+        this.#words.push(CODE.barrier, 4, 0, 0);
+        this.#pending = [];
+      }
+      this.#pending.push(next);
+    }
+    this.#words.push(code, words.length + 4, work, Number(shared), ...words);
+  }
+
+  get isEmpty(): boolean {
+    return this.#words.length === 0;
+  }
+
+  finish(): Uint32Array {
+    return Uint32Array.from([...this.#words, CODE.end, 4, 0, 0]);
+  }
+}
+
+/** Instructions of one thread keep their order; across threads a common byte that one writes forces it. */
+function mustWait(earlier: Pending, next: Pending): boolean {
+  if (!earlier.shared && !next.shared) return false;
+  return (
+    meet(earlier.writes, next.reads) ||
+    meet(earlier.writes, next.writes) ||
+    meet(earlier.reads, next.writes)
+  );
+}
+
+const meet = (a: readonly Range[], b: readonly Range[]): boolean =>
+  a.some((x) => b.some((y) => x.at < y.at + y.size && y.at < x.at + x.size));
+
+/** The bits of an fp32 number as a word. */
+export const floatWord = (x: number): number => new Uint32Array(Float32Array.of(x).buffer)[0]!;

@@ -1,0 +1,227 @@
+import * as ort from 'onnxruntime-node';
+import { describe, expect, test } from 'vitest';
+import { kernelModule, spawnKernelThread } from '../../../../../tests/support/kernels.ts';
+import { randomBlocks } from '../../../../../tests/support/random-blocks.ts';
+import { runGraph } from '../../../../../tests/support/run-graph.ts';
+import { Graph, float32, int64, zeros } from '../../graph/index.ts';
+import type { Tensor, Value } from '../../graph/index.ts';
+import * as op from '../../graph/build.ts';
+import { dequantise, FORMATS, type FormatName } from '../../weights/formats.ts';
+import { canPack } from './pack.ts';
+import { createSimdRuntime, type SimdOptions } from './simd-runtime.ts';
+
+const runtime = async (options: Partial<SimdOptions> = {}) =>
+  createSimdRuntime({ module: await kernelModule(), ...options });
+
+const wave = (shape: readonly number[], seed: number, size = 1): Tensor<'float32'> =>
+  float32(
+    shape,
+    Array.from(
+      { length: shape.reduce((a, b) => a * b, 1) },
+      (_, i) => size * Math.sin(seed + i * 1.7),
+    ),
+  );
+
+function closest(found: Tensor, expected: Tensor): number {
+  expect(found.shape).toEqual(expected.shape);
+  let worst = 0;
+  for (let i = 0; i < expected.data.length; i++) {
+    worst = Math.max(worst, Math.abs(Number(found.data[i]) - Number(expected.data[i])));
+  }
+  return worst;
+}
+
+describe.each((Object.keys(FORMATS) as FormatName[]).filter(canPack))(
+  'products with %s',
+  (format) => {
+    const [N, K] = [10, 512];
+
+    test.each([
+      [1, 'random'],
+      [4, 'random'],
+      [9, 'random'],
+      [5, 'lowest'],
+      [5, 'highest'],
+    ] as const)('%i rows of activations, %s blocks, are the scalar loop', async (T, kind) => {
+      const bytes = randomBlocks(format, N * K, kind, T);
+      const w = dequantise(format, bytes, N * K);
+      const graph = new Graph();
+      const x = graph.input('x', 'float32', ['T', K]);
+      graph.output('y', op.matmulTransposed(x, graph.weight('w', 'float32', [N, K])));
+      const own = await runtime({ readRaw: async () => ({ format, bytes, shape: [N, K] }) });
+      const session = await own.load(graph, () => float32([N, K], w));
+      // One block of activations is a thousand times larger than the others, one is all zero.
+      const feed = wave([T, K], 3);
+      for (let t = 0; t < T; t++) {
+        feed.data.fill(0, t * K + 64, t * K + 96);
+        for (let k = 32; k < 64; k++) feed.data[t * K + k]! *= 1000;
+      }
+      const { y } = await session.run({ x: feed });
+      for (let t = 0; t < T; t++) {
+        for (let n = 0; n < N; n++) {
+          let sum = 0;
+          let scale = 0;
+          for (let k = 0; k < K; k++) {
+            const term = w[n * K + k]! * feed.data[t * K + k]!;
+            sum += term;
+            scale += Math.abs(term);
+          }
+          const error = Math.abs((y!.data[t * N + n] as number) - sum);
+          expect(error).toBeLessThanOrEqual(1e-4 * scale + 1e-6);
+        }
+      }
+    });
+  },
+);
+
+/** A llama layer as models write it: rotary angles, grouped heads, two segments, adapters, SwiGLU. */
+function layer(): Graph {
+  const [V, C, H, KV, D, F] = [19, 24, 4, 2, 6, 20];
+  const graph = new Graph();
+  const tokens = graph.input('tokens', 'int64', ['B', 'T']);
+  const positions = graph.input('positions', 'int64', ['B', 'T']);
+  const maskPast = graph.input('mask.past', 'float32', ['B', 'P']);
+  const maskNew = graph.input('mask.new', 'float32', ['T', 'T']);
+  const past = (name: string) => graph.input(name, 'float32', ['B', KV, 'P', D]);
+  const [pastKeys, pastValues] = [past('past.k'), past('past.v')];
+  const weight = (name: string, ...shape: number[]) => graph.weight(name, 'float32', shape);
+  const linear = (x: Value, name: string, outputs: number, inputs: number): Value => {
+    const a = graph.input(`lora.${name}.a`, 'float32', [inputs, 'R']);
+    const b = graph.input(`lora.${name}.b`, 'float32', ['R', outputs]);
+    const base = op.matmulTransposed(x, weight(`${name}.weight`, outputs, inputs));
+    return op.add(base, op.matmul(op.matmul(x, a), b));
+  };
+  const frequencies = graph.constant(wave([D / 2], 1));
+  const angles = op.mul(op.unsqueeze(op.cast(positions, 'float32'), [2]), frequencies);
+  const [c, s] = [op.unsqueeze(op.cos(angles), [2]), op.unsqueeze(op.sin(angles), [2])];
+  const rotate = (x: Value): Value => {
+    const [low, high] = [op.slice(x, 3, 0, D / 2), op.slice(x, 3, D / 2, D)];
+    const first = op.sub(op.mul(low, c), op.mul(high, s));
+    return op.concat([first, op.add(op.mul(high, c), op.mul(low, s))], 3);
+  };
+  const heads = (x: Value, count: number) => op.reshape(x, ['B', 'T', count, D]);
+  const turn = (x: Value) => op.transpose(x, [0, 2, 1, 3]);
+
+  const embedding = weight('embedding', V, C);
+  const x = op.gather(embedding, tokens);
+  const h = op.rmsNorm(x, weight('norm1', C), 1e-5);
+  const q = turn(rotate(heads(linear(h, 'q', H * D, C), H)));
+  const k = turn(rotate(heads(linear(h, 'k', KV * D, C), KV)));
+  const v = turn(heads(linear(h, 'v', KV * D, C), KV));
+  const grouped = op.reshape(op.mul(q, 1 / Math.sqrt(D)), ['B', KV, H / KV, 'T', D]);
+  const each = (t: Value) => op.unsqueeze(t, [2]);
+  const old = op.add(
+    op.matmulTransposed(grouped, each(pastKeys)),
+    op.unsqueeze(maskPast, [1, 2, 3]),
+  );
+  const now = op.add(op.matmulTransposed(grouped, each(k)), maskNew);
+  const shares = op.softmax(op.concat([old, now], 4));
+  const [oldShares, newShares] = op.splitLike(shares, 4, [
+    { value: old, axis: 4 },
+    { value: now, axis: 4 },
+  ]);
+  const mixed = op.add(op.matmul(oldShares!, each(pastValues)), op.matmul(newShares!, each(v)));
+  const joined = turn(op.reshape(mixed, ['B', H, 'T', D]));
+  const y = op.add(x, linear(op.reshape(joined, ['B', 'T', H * D]), 'o', C, H * D));
+  const m = op.rmsNorm(y, weight('norm2', C), 1e-5);
+  const gate = linear(m, 'gate', F, C);
+  const silu = op.mul(gate, op.sigmoid(gate));
+  const z = op.add(y, linear(op.mul(silu, linear(m, 'up', F, C)), 'down', C, F));
+  graph.output('keys', k);
+  graph.output('values', v);
+  graph.output('logits', op.matmulTransposed(z, embedding));
+  return graph;
+}
+
+function feedsOf(graph: Graph, sizes: Readonly<Record<string, number>>): Record<string, Tensor> {
+  const { B, T, P } = sizes as { B: number; T: number; P: number };
+  const feeds: Record<string, Tensor> = {};
+  graph.inputs.forEach(({ name, shape }, i) => {
+    const numbers = shape.map((d) => (typeof d === 'number' ? d : sizes[d]!));
+    feeds[name] = wave(numbers, i, 0.5);
+  });
+  feeds['tokens'] = int64(
+    [B, T],
+    Array.from({ length: B * T }, (_, i) => (i * 7) % 19),
+  );
+  feeds['positions'] = int64(
+    [B, T],
+    Array.from({ length: B * T }, (_, i) => P + (i % T)),
+  );
+  const causal = (_: unknown, i: number) => (i % T <= Math.floor(i / T) ? 0 : -1e9);
+  feeds['mask.new'] = float32([T, T], Array.from({ length: T * T }, causal));
+  feeds['mask.past'] = float32(
+    [B, P],
+    Array.from({ length: B * P }, (_, i) => (i % P < 2 ? 0 : -1e9)),
+  );
+  return feeds;
+}
+
+const weightsOf = (graph: Graph): Record<string, Tensor> =>
+  Object.fromEntries(
+    graph.weights.map(({ name, shape }, i) => [name, wave(shape as readonly number[], i, 0.4)]),
+  );
+
+describe.each([1, 2])('a layer on %i threads', (threads) => {
+  const graph = layer();
+  const weights = weightsOf(graph);
+
+  test.each([
+    { B: 1, T: 1, P: 3, R: 0 },
+    { B: 1, T: 1, P: 3, R: 3 },
+    { B: 2, T: 5, P: 0, R: 0 },
+    { B: 2, T: 6, P: 4, R: 2 },
+    { B: 4, T: 1, P: 9, R: 5 },
+  ])('computes what ONNX Runtime computes at %o', async (sizes) => {
+    const own = await runtime({ threads, spawn: spawnKernelThread });
+    const session = await own.load(graph, (name) => weights[name]!);
+    const feeds = feedsOf(graph, sizes);
+    const expected = await (await runGraph(ort, graph, weights))(feeds);
+    // The second run takes the plan of the first.
+    for (let i = 0; i < 2; i++) {
+      const found = await session.run(feeds);
+      for (const name of Object.keys(expected)) {
+        expect(closest(found[name]!, expected[name]!), name).toBeLessThan(1e-5);
+      }
+    }
+    await session.dispose();
+    await own.dispose();
+  });
+});
+
+test('a cache in the memory of the kernels is read in place', async () => {
+  const graph = layer();
+  const weights = weightsOf(graph);
+  const own = await runtime();
+  const session = await own.load(graph, (name) => weights[name]!);
+  const feeds = feedsOf(graph, { B: 1, T: 1, P: 4, R: 0 });
+  const copied = await session.run(feeds);
+  for (const name of ['past.k', 'past.v']) {
+    const inPlace = own.allocate(feeds[name]!.shape);
+    inPlace.data.set(feeds[name]!.data as Float32Array);
+    feeds[name] = inPlace;
+  }
+  expect((await session.run(feeds))['logits']).toEqual(copied['logits']);
+  (feeds['past.v']!.data as Float32Array).fill(9);
+  expect((await session.run(feeds))['logits']).not.toEqual(copied['logits']);
+});
+
+test('another adapter of the same rank takes effect at the next run', async () => {
+  const graph = layer();
+  const weights = weightsOf(graph);
+  const session = await (await runtime()).load(graph, (name) => weights[name]!);
+  const feeds = feedsOf(graph, { B: 1, T: 1, P: 4, R: 2 });
+  await session.run(feeds);
+  feeds['lora.q.a'] = zeros(feeds['lora.q.a']!.shape);
+  feeds['lora.gate.b'] = zeros(feeds['lora.gate.b']!.shape);
+  const expected = await (await runGraph(ort, graph, weights))(feeds);
+  expect(closest((await session.run(feeds))['logits']!, expected['logits']!)).toBeLessThan(1e-5);
+});
+
+test('an operator without a kernel is refused by name', async () => {
+  const graph = new Graph();
+  const x = graph.input('x', 'float32', [3]);
+  graph.output('y', op.erf(x));
+  const session = await (await runtime()).load(graph, () => zeros([1]));
+  await expect(session.run({ x: zeros([3]) })).rejects.toThrow(/operator Erf/);
+});

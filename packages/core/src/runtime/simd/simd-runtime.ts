@@ -1,0 +1,415 @@
+// Our own kernels behind the runtime interface: graphs of core/models on a CPU with WASM SIMD, in
+// Node and in browsers. It knows no platform: the module's bytes and a way to start threads come in.
+import { RapportError, assert } from '../../error.ts';
+import { float32, sizeOf } from '../../graph/index.ts';
+import type { Graph, Tensor, Value } from '../../graph/index.ts';
+import type { RawTensor } from '../../weights/checkpoint.ts';
+import { SharedHeap } from './memory.ts';
+import { canPack, pack, packFloats, type Packed } from './pack.ts';
+import { makePlan, type Plan, type RunState, type Step, type Weight } from './plan.ts';
+
+/** What a helper thread needs; send it to a worker that calls `serveKernels`. */
+export interface KernelThread {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly control: number;
+  readonly thread: number;
+  readonly threads: number;
+}
+
+/** A started helper. */
+export interface HelperThread {
+  stop(): void | Promise<void>;
+}
+
+export interface SimdOptions {
+  /** The compiled kernels (packages/core/kernels). */
+  readonly module: WebAssembly.Module;
+  /**
+   * Starts a thread that calls `serveKernels` with what it is given; resolves when the thread listens.
+   * Without it, and where pages are not isolated, everything runs on the calling thread.
+   */
+  readonly spawn?: (thread: KernelThread) => Promise<HelperThread>;
+  /** Threads in all, the calling one included. */
+  readonly threads?: number;
+  /** Quantised blocks of a weight as stored, to compute on them; else fp32 is used. */
+  readonly readRaw?: (name: string) => Promise<RawTensor | undefined>;
+}
+
+interface Kernels {
+  start(program: number, control: number, threads: number): void;
+  serve(control: number, thread: number, threads: number, order: number): number;
+}
+
+const CONTROL_BYTES = 320;
+/** As in kernels/index.ts. */
+const END = 0;
+const REFRESH = 1;
+const KEPT_PLANS = 8;
+
+/** Runs a helper thread until its runtime is disposed. Blocks: call it in a worker. */
+export function serveKernels({ module, memory, control, thread, threads }: KernelThread): void {
+  let order = 0;
+  // It returns when the memory has grown: a new instance knows the new size.
+  while (order >= 0) order = instantiate(module, memory).serve(control, thread, threads, order);
+}
+
+function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  return exports as unknown as Kernels;
+}
+
+/**
+ * A runtime on our own kernels. Weight matrices stay in the integers of the file, activations are
+ * rounded to 16 bits per block of 32, everything else is fp32.
+ *
+ * @throws RapportError `runtime/memory` when there is no memory to share.
+ */
+export async function createSimdRuntime(options: SimdOptions): Promise<SimdRuntime> {
+  const { module, spawn, readRaw } = options;
+  const heap = new SharedHeap();
+  const kernels = instantiate(module, heap.memory);
+  const control = heap.allocate(CONTROL_BYTES);
+  heap.u8(control, CONTROL_BYTES).fill(0);
+  const threads = spawn ? (options.threads ?? 1) : 1;
+  const helpers: HelperThread[] = [];
+  for (let thread = 1; thread < threads; thread++) {
+    helpers.push(await spawn!({ module, memory: heap.memory, control, thread, threads }));
+  }
+  let knownBytes = 0;
+  const run = (program: number) => {
+    const { byteLength } = heap.memory.buffer;
+    if (byteLength !== knownBytes && threads > 1) kernels.start(REFRESH, control, threads);
+    knownBytes = byteLength;
+    kernels.start(program, control, threads);
+  };
+  return new SimdRuntime(heap, run, threads, helpers, readRaw);
+}
+
+class SimdRuntime {
+  readonly backend = 'simd' as const;
+  readonly #heap: SharedHeap;
+  readonly #run: (program: number) => void;
+  readonly #threads: number;
+  readonly #helpers: readonly HelperThread[];
+  readonly #readRaw: SimdOptions['readRaw'];
+
+  constructor(
+    heap: SharedHeap,
+    run: (program: number) => void,
+    threads: number,
+    helpers: readonly HelperThread[],
+    readRaw: SimdOptions['readRaw'],
+  ) {
+    this.#heap = heap;
+    this.#run = run;
+    this.#threads = threads;
+    this.#helpers = helpers;
+    this.#readRaw = readRaw;
+  }
+
+  /** Bytes of memory in use by weights, caches and scratch space. */
+  get sizeBytes(): number {
+    return this.#heap.memory.buffer.byteLength;
+  }
+
+  /** Zeros that lie in the kernels' memory: fed as an input, they are read in place, not copied. */
+  allocate(shape: readonly number[]): Tensor<'float32'> {
+    const count = sizeOf(shape);
+    const data = this.#heap.f32(this.#heap.allocate(count * 4), count);
+    return float32(shape, data.fill(0));
+  }
+
+  /** Gives back what `allocate` gave. */
+  free(tensor: Tensor<'float32'>): void {
+    this.#heap.free(tensor.data.byteOffset);
+  }
+
+  /**
+   * Loads a graph.
+   *
+   * @throws RapportError `runtime/unsupported` at the first run for operators that have no kernel.
+   */
+  async load(
+    graph: Graph,
+    weights: (name: string) => Promise<Tensor> | Tensor,
+  ): Promise<SimdSession> {
+    const placed = new Map<Value, Weight>();
+    for (const weight of graph.weights) {
+      placed.set(weight, await this.#place(graph, weight, weights));
+    }
+    return new SimdSession(graph, placed, this.#heap, this.#run, this.#threads);
+  }
+
+  /** Stops the helper threads. */
+  async dispose(): Promise<void> {
+    this.#run(END);
+    for (const helper of this.#helpers) await helper.stop();
+  }
+
+  async #place(
+    graph: Graph,
+    weight: Value,
+    weights: (name: string) => Promise<Tensor> | Tensor,
+  ): Promise<Weight> {
+    const shape = weight.shape as readonly number[];
+    const use = matrixUse(graph, weight);
+    if (!use) {
+      const { data } = await weights(weight.name);
+      const at = this.#heap.allocate(data.byteLength);
+      this.#heap.f32(at, data.length).set(data as Float32Array);
+      return { kind: 'plain', at, shape };
+    }
+    const { bytes, ...layout } = await this.#pack(weight, use, weights);
+    const sizeBytes = bytes.byteLength;
+    const at = this.#heap.allocate(sizeBytes);
+    this.#heap.u8(at, sizeBytes).set(bytes);
+    return { kind: 'matrix', at, sizeBytes, layout };
+  }
+
+  async #pack(
+    weight: Value,
+    use: 'rows' | 'columns',
+    weights: (name: string) => Promise<Tensor> | Tensor,
+  ): Promise<Packed> {
+    const [first, second] = weight.shape as readonly [number, number];
+    const [rows, width] = use === 'rows' ? [first, second] : [second, first];
+    const raw = await this.#readRaw?.(weight.name);
+    if (raw && canPack(raw.format)) return pack(raw.format, raw.bytes, rows, width);
+    const data = (await weights(weight.name)).data as Float32Array;
+    return packFloats(use === 'rows' ? data : transposed(data, first, second), rows, width);
+  }
+}
+
+function transposed(data: Float32Array, rows: number, columns: number): Float32Array {
+  const out = new Float32Array(data.length);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) out[j * rows + i] = data[i * columns + j]!;
+  }
+  return out;
+}
+
+/**
+ * How the graph reads a weight: as a matrix whose rows are outputs (A·Wᵀ, embeddings), whose columns
+ * are (A·W), or as plain numbers.
+ */
+function matrixUse(graph: Graph, weight: Value): 'rows' | 'columns' | null {
+  if (weight.shape.length !== 2) return null;
+  let use: 'rows' | 'columns' | null = null;
+  for (const { op, inputs, attributes } of graph.nodes) {
+    if (!inputs.includes(weight)) continue;
+    const isRight = inputs[1] === weight && inputs[0] !== weight;
+    const here =
+      (op === 'FusedMatMul' || (op === 'Gemm' && attributes['transB'] === 1)) && isRight
+        ? 'rows'
+        : op === 'Gather' && inputs[0] === weight && (attributes['axis'] ?? 0) === 0
+          ? 'rows'
+          : (op === 'MatMul' || op === 'Gemm') && isRight
+            ? 'columns'
+            : null;
+    if (!here || (use && use !== here)) return null;
+    use = here;
+  }
+  return use;
+}
+
+interface Ready {
+  readonly plan: Plan;
+  readonly steps: readonly (Step | { readonly kind: 'ready'; readonly at: number })[];
+  readonly slots: ReadonlyMap<Value, number>;
+  readonly owned: readonly number[];
+}
+
+class SimdSession {
+  readonly #graph: Graph;
+  readonly #weights: ReadonlyMap<Value, Weight>;
+  readonly #heap: SharedHeap;
+  readonly #run: (program: number) => void;
+  readonly #threads: number;
+  readonly #plans = new Map<string, Ready>();
+  /** Adapters are replaced, never changed: each tensor is copied in once. */
+  readonly #adapters = new Map<Value, { data: unknown; at: number; sizeBytes: number }>();
+  #arena = { at: 0, sizeBytes: 0 };
+  #disposed = false;
+
+  constructor(
+    graph: Graph,
+    weights: ReadonlyMap<Value, Weight>,
+    heap: SharedHeap,
+    run: (program: number) => void,
+    threads: number,
+  ) {
+    this.#graph = graph;
+    this.#weights = weights;
+    this.#heap = heap;
+    this.#run = run;
+    this.#threads = threads;
+  }
+
+  /**
+   * Runs the graph. fp32 inputs from `SimdRuntime.allocate` are read in place; names that begin with
+   * `lora.` are copied once per array.
+   *
+   * @throws RapportError `runtime/unsupported`, `runtime/memory`, `runtime/token`; what `signal` says.
+   */
+  async run(
+    feeds: Readonly<Record<string, Tensor>>,
+    signal?: AbortSignal,
+  ): Promise<Record<string, Tensor>> {
+    assert(!this.#disposed, 'a session is not used after dispose');
+    signal?.throwIfAborted();
+    const values = new Map<Value, Tensor>();
+    const places = new Map<Value, number>();
+    let key = '';
+    for (const input of this.#graph.inputs) {
+      const tensor = feeds[input.name];
+      if (!tensor) throw missing(input.name);
+      const place = input.dtype === 'float32' ? this.#placeOf(input, tensor) : undefined;
+      if (place !== undefined) places.set(input, place);
+      if (input.dtype !== 'float32') values.set(input, tensor);
+      key += `${tensor.shape.join()}@${place ?? ''};`;
+    }
+    const ready = this.#ready(key, feeds, places);
+    for (const [input, at] of ready.slots) {
+      const data = feeds[input.name]!.data as Float32Array;
+      this.#heap.f32(at, data.length).set(data);
+    }
+    const state: RunState = {
+      values,
+      f32: (at, length) => this.#heap.f32(at, length),
+      u8: (at, length) => this.#heap.u8(at, length),
+    };
+    for (const step of ready.steps) {
+      if (step.kind === 'ready') this.#run(step.at);
+      else if (step.kind === 'host') step.run(state);
+    }
+    return this.#collect(ready.plan, state);
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    for (const ready of this.#plans.values()) this.#forget(ready);
+    for (const { at } of this.#adapters.values()) this.#heap.free(at);
+    for (const { at } of this.#weights.values()) this.#heap.free(at);
+    this.#heap.free(this.#arena.at);
+  }
+
+  /** Where an input already lies, or undefined when every run must copy it to a slot. */
+  #placeOf(input: Value, { data }: Tensor): number | undefined {
+    if (this.#heap.owns(data)) return data.byteOffset;
+    if (!input.name.startsWith('lora.')) return undefined;
+    const known = this.#adapters.get(input);
+    if (known?.data === data) return known.at;
+    const fits = known && known.sizeBytes === data.byteLength;
+    if (known && !fits) this.#heap.free(known.at);
+    const at = fits ? known.at : this.#heap.allocate(data.byteLength);
+    this.#heap.f32(at, data.length).set(data as Float32Array);
+    this.#adapters.set(input, { data, at, sizeBytes: data.byteLength });
+    return at;
+  }
+
+  #ready(
+    key: string,
+    feeds: Readonly<Record<string, Tensor>>,
+    places: ReadonlyMap<Value, number>,
+  ): Ready {
+    const known = this.#plans.get(key);
+    if (known) {
+      // The most recently used is the last.
+      this.#plans.delete(key);
+      this.#plans.set(key, known);
+      return known;
+    }
+    let ready = this.#prepare(feeds, places);
+    if (ready.plan.scratch > this.#arena.sizeBytes) {
+      this.#growArena(ready.plan.scratch);
+      this.#forget(ready);
+      ready = this.#prepare(feeds, places);
+    }
+    this.#plans.set(key, ready);
+    const oldest = this.#plans.keys().next().value;
+    if (this.#plans.size > KEPT_PLANS && oldest !== undefined) {
+      this.#forget(this.#plans.get(oldest)!);
+      this.#plans.delete(oldest);
+    }
+    return ready;
+  }
+
+  /** Plans hold addresses, so a new arena makes all of them void. */
+  #growArena(sizeBytes: number): void {
+    for (const ready of this.#plans.values()) this.#forget(ready);
+    this.#plans.clear();
+    if (this.#arena.sizeBytes > 0) this.#heap.free(this.#arena.at);
+    this.#arena = { at: this.#heap.allocate(sizeBytes), sizeBytes };
+  }
+
+  #prepare(feeds: Readonly<Record<string, Tensor>>, places: ReadonlyMap<Value, number>): Ready {
+    const owned: number[] = [];
+    const reserve = (bytes: number): number => {
+      const at = this.#heap.allocate(bytes);
+      owned.push(at);
+      return at;
+    };
+    const slots = new Map<Value, number>();
+    const fed = new Map<Value, { at: number; shape: readonly number[] }>();
+    const hostFed = new Map<Value, Tensor>();
+    for (const input of this.#graph.inputs) {
+      const tensor = feeds[input.name]!;
+      if (input.dtype !== 'float32') {
+        hostFed.set(input, tensor);
+        continue;
+      }
+      let at = places.get(input);
+      if (at === undefined) {
+        at = reserve(tensor.data.byteLength);
+        slots.set(input, at);
+      }
+      fed.set(input, { at, shape: tensor.shape });
+    }
+    const plan = makePlan({
+      graph: this.#graph,
+      threads: this.#threads,
+      arenaBase: this.#arena.at,
+      weights: this.#weights,
+      fed,
+      hostFed,
+      reserve,
+    });
+    const steps = plan.steps.map((step) => {
+      if (step.kind === 'host') return step;
+      const at = reserve(step.words.byteLength);
+      this.#heap.u32(at, step.words.length).set(step.words);
+      return { kind: 'ready' as const, at };
+    });
+    return { plan, steps, slots, owned };
+  }
+
+  #forget({ owned }: Ready): void {
+    for (const at of owned) this.#heap.free(at);
+  }
+
+  #collect(plan: Plan, state: RunState): Record<string, Tensor> {
+    const results: Record<string, Tensor> = {};
+    for (const [name, place] of plan.outputs) {
+      if (!('at' in place)) {
+        results[name] = state.values.get(place)!;
+        continue;
+      }
+      // A copy in memory of its own: the arena is written again at the next run.
+      const data = new Float32Array(sizeOf(place.shape));
+      data.set(this.#heap.f32(place.at, data.length));
+      results[name] = float32(place.shape, data);
+    }
+    return results;
+  }
+}
+
+export type { SimdRuntime };
+
+const missing = (name: string) =>
+  new RapportError(
+    'runtime/feed',
+    `The graph needs the input ${name}.`,
+    'Feed every input that the graph names.',
+  );
