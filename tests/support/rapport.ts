@@ -1,12 +1,16 @@
-// The real thing for stories: the server as `npm start` runs it, in a data folder of its own.
+// The real thing for stories: the server as `npm start` runs it, in a data folder of its own, the command
+// line on the same data, and a Chromium to look at it.
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { chromium, type Browser } from 'playwright-core';
+import { chromiumArguments, findChromium } from './chromium.mjs';
 import { modelFiles } from './model.ts';
 
 const script = fileURLToPath(new URL('../../start.mjs', import.meta.url));
+const command = fileURLToPath(new URL('../../apps/server/cli/rapport.mjs', import.meta.url));
 
 export interface Rapport {
   readonly url: string;
@@ -60,4 +64,26 @@ export async function startRapport(
       await ended;
     },
   };
+}
+
+/** Runs `npx rapport` on the data of a server; gives its standard output. Throws with what it said on failure. */
+export async function runCommand(rapport: Rapport, ...args: string[]): Promise<string> {
+  const child = spawn(process.execPath, [command, ...args, '--data', rapport.dataFolder]);
+  const [output, said] = [child.stdout, child.stderr].map((stream) => {
+    const parts: Buffer[] = [];
+    stream.on('data', (part: Buffer) => parts.push(part));
+    return () => Buffer.concat(parts).toString();
+  });
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  if (code !== 0) throw new Error(`rapport ${args.join(' ')} ended with ${code}:\n${said!()}`);
+  return output!();
+}
+
+/** A headless Chromium with the switches every browser test uses. */
+export function openBrowser(): Promise<Browser> {
+  const executablePath = findChromium();
+  return chromium.launch({
+    args: chromiumArguments,
+    ...(executablePath ? { executablePath } : {}),
+  });
 }

@@ -64,7 +64,10 @@ export class Releases {
   /** Goes back to the release of last time, then follows the channel for as long as the page lives. */
   async start(): Promise<void> {
     const installed = await recall<ReleaseFacts>(this.#db, INSTALLED_KEY);
-    if (installed) this.#next = installed;
+    if (installed) {
+      this.#next = installed;
+      await this.#swapWhenIdle();
+    }
     const look = () => void this.look();
     look();
     setInterval(look, LOOK_EVERY_MS);
@@ -111,6 +114,11 @@ export class Releases {
       if (release.adapter) await finish(this.#model.inference.fetchAdapter(release.adapter));
       this.#next = release;
     }
+    await this.#swapWhenIdle();
+  }
+
+  /** At once, unless a reply is being spoken: then before the next one. */
+  async #swapWhenIdle(): Promise<void> {
     if (this.#model.phase === 'ready' && !this.#model.speaking) await this.#swap();
   }
 

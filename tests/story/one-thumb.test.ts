@@ -1,0 +1,124 @@
+// The walk of one thumb: a person speaks with the base model and judges it, an operator trains on the
+// judgement and publishes, and the next reply is spoken by the release, which says what taught it.
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openBrowser, runCommand, startRapport, type Rapport } from '../support/rapport.ts';
+
+/** Enough to move a model, too little to teach it: the walk is the point here. */
+const SMALL = {
+  dpo: { minSteps: 2, maxSteps: 2, epochs: 1, ptxRows: 1 },
+  ppo: { iterations: 1, promptsPerIteration: 1, repliesPerPrompt: 2, maxTokens: 16, ptxRows: 1 },
+  arena: { prompts: 2, samples: 1, maxTokens: 16 },
+};
+
+let folder: string;
+let rapport: Rapport;
+let browser: Browser;
+let page: Page;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'rapport-story-'));
+  [rapport, browser] = await Promise.all([startRapport(), openBrowser()]);
+  page = await browser.newPage();
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await rapport?.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const button = (name: string) => page.getByRole('button', { name, exact: true });
+const replies = () => page.getByRole('article', { name: 'Assistant reply' });
+const release = () => page.getByRole('status', { name: 'Release' });
+
+/** Sends a message and waits for the whole reply; gives the reply. */
+async function say(text: string) {
+  const before = await replies().count();
+  await page.getByRole('textbox', { name: 'Message' }).fill(text);
+  await button('Send').click();
+  const reply = replies().nth(before);
+  await reply.and(page.locator('[aria-busy=false]')).waitFor({ timeout: 120_000 });
+  return reply;
+}
+
+const served = async () =>
+  JSON.parse(await runCommand(rapport, 'status', '--json')) as Record<string, number>;
+
+test('a person opens the page, and the model comes onto the device once', async () => {
+  await page.goto(rapport.url);
+  await page.getByRole('region', { name: 'Model' }).waitFor();
+  await expect.poll(() => release().textContent(), { timeout: 120_000 }).toBe('base');
+  expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
+});
+
+test('the base model answers, and the reply is judged', async () => {
+  const reply = await say('Name one fruit. Answer in one word.');
+  expect((await reply.innerText()).length).toBeGreaterThan(1);
+  await reply.getByRole('button', { name: 'Good reply' }).click();
+  await button('Save').click();
+  await expect
+    .poll(() => reply.getByRole('button', { name: 'Good reply' }).getAttribute('aria-pressed'))
+    .toBe('true');
+});
+
+test('alternates are made together and put in order', async () => {
+  await page.getByLabel('Number of replies').last().selectOption('4');
+  await button('More replies').last().click();
+  const ranked = page.getByRole('list', { name: 'Rank replies' }).getByRole('listitem');
+  await expect.poll(() => ranked.count()).toBe(4);
+  await expect.poll(() => button('Submit ranking').isEnabled(), { timeout: 120_000 }).toBe(true);
+  const last = await ranked.nth(3).getByRole('article').innerText();
+  await ranked.nth(3).getByRole('button', { name: 'Move up' }).click();
+  expect(await ranked.nth(2).getByRole('article').innerText()).toBe(last);
+  await button('Submit ranking').click();
+});
+
+test('nothing leaves the device before consent, and everything agreed to arrives once', async () => {
+  expect(await served()).toMatchObject({ votes: 0, rankings: 0 });
+  await page.getByRole('checkbox', { name: 'Share my feedback' }).check();
+  await expect.poll(served, { timeout: 30_000 }).toMatchObject({ votes: 1, rankings: 1 });
+});
+
+test('an operator trains on it and gives the release to everybody', async () => {
+  const config = join(folder, 'small.json');
+  await writeFile(config, JSON.stringify(SMALL));
+  const answer = await runCommand(
+    rapport,
+    'train',
+    '--config',
+    config,
+    '--publish',
+    'no',
+    '--json',
+  );
+  const { release: id } = JSON.parse(answer) as { release: string };
+  expect(id).toMatch(/^[0-9a-f]{64}$/);
+  await runCommand(rapport, 'release', 'publish', id);
+  await runCommand(rapport, 'release', 'promote', id);
+  // The page looks at the channel by itself every minute, and whenever the network comes back.
+  await page.evaluate(() => dispatchEvent(new Event('online')));
+  await expect.poll(() => release().textContent(), { timeout: 60_000 }).toBe(id.slice(0, 8));
+  await page
+    .getByText(/learned from 2 votes, 2 of them yours/)
+    .first()
+    .waitFor();
+});
+
+test('the next reply is spoken by the release and says so', async () => {
+  const id = (await release().textContent())!;
+  const reply = await say('Name one animal. Answer in one word.');
+  await reply.getByText(`Spoken by ${id}`).waitFor();
+});
+
+test('it speaks on without the network, after a reload', async () => {
+  const id = await release().textContent();
+  await rapport.kill();
+  await page.reload();
+  await expect.poll(() => release().textContent(), { timeout: 120_000 }).toBe(id);
+  const reply = await say('Name one colour. Answer in one word.');
+  await reply.getByText(`Spoken by ${id}`).waitFor();
+});
