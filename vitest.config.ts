@@ -4,6 +4,7 @@ import { playwright } from '@vitest/browser-playwright';
 import { defineConfig } from 'vitest/config';
 import { webConfig } from './apps/web/vite.ts';
 import { chromiumArguments, findChromium } from './tests/support/chromium.mjs';
+import { serveModel } from './tests/support/serve-model.ts';
 
 const browserTests = '**/*.browser.test.ts';
 const storyTests = 'tests/{story,faults}/**/*.test.ts';
@@ -26,7 +27,7 @@ export default defineConfig({
         },
       },
       {
-        plugins: [svelte({ configFile: false })],
+        plugins: [svelte({ configFile: false }), serveModel()],
         // Threads in WASM need a cross-origin isolated page.
         server: { headers: webConfig.server.headers },
         resolve: { conditions: webConfig.resolve.conditions },

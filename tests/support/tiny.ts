@@ -1,6 +1,7 @@
 // The tiny random checkpoints of tests/reference, with the numbers PyTorch gets from them.
 import { readdir, readFile } from 'node:fs/promises';
-import { bytesSource, openSafetensors, type Checkpoint, type TokenizerSpec } from '@rapport/core';
+import { bytesSource, openSafetensors, type Checkpoint } from '@rapport/core';
+import { tinyTokenizer } from './tiny-tokenizer.ts';
 
 const folder = new URL('../reference/checkpoints/', import.meta.url);
 
@@ -24,33 +25,6 @@ export interface TinyExpected {
   /** [2, 12, 64] */
   readonly logits: number[][][];
 }
-
-/** 64 tokens: three special ones, then single letters; what is not among them is dropped. */
-const tokens = [
-  '<pad>',
-  '<turn>',
-  '<end>',
-  ...'\u0120\u010aabcdefghijklmnopqrstuvwxyz0123456789.,!?:-\'"ABCDEFGHIJKLMNO',
-];
-
-/** A tokenizer for the tiny checkpoints; 2 ends a turn. */
-const tinyTokenizer: TokenizerSpec = {
-  tokenizerJson: {
-    model: {
-      type: 'BPE',
-      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
-      merges: [],
-    },
-    added_tokens: tokens.slice(0, 3).map((content, id) => ({ id, content, special: true })),
-    pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false },
-    decoder: { type: 'ByteLevel' },
-  },
-  tokenizerConfig: {
-    eos_token: '<end>',
-    chat_template:
-      '{% for m in messages %}<turn>{{ m.role }}\n{{ m.content }}<end>\n{% endfor %}{% if add_generation_prompt %}<turn>assistant\n{% endif %}',
-  },
-};
 
 /** A tiny checkpoint: 2 layers, hidden 32, vocabulary 64, `tinyTokenizer`. */
 export async function tinyCheckpoint(name: TinyName): Promise<Checkpoint> {

@@ -29,7 +29,8 @@ export class KeyValueCache {
     const { kvHeads, headDim } = this.#config;
     const length = prefix?.lengths[0] ?? 0;
     const slot = this.#lengths.length;
-    this.#fit(slot + 1, length);
+    // Never zero tokens wide: WebGPU cannot bind an empty buffer.
+    this.#fit(slot + 1, Math.max(1, length));
     this.#lengths.push(length);
     if (!prefix) return;
     this.#buffers.forEach((buffer, i) => {
