@@ -143,7 +143,7 @@ export { ModelGraph, causalMask } from './models/model-graph.ts';
 export { chatGraph } from './models/chat-graph.ts';
 export { linearSites } from './models/sites.ts';
 export type { LinearSite } from './models/sites.ts';
-export { adapterFeeds } from './models/adapter.ts';
+export { adapterFeeds, joinAdapters } from './models/adapter.ts';
 export type { Adapter } from './models/adapter.ts';
 export { readPeft, readPeftConfig, writePeft } from './models/peft.ts';
 
