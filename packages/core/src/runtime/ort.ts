@@ -2,7 +2,7 @@
 // passed in. It knows graphs and tensors, not models.
 import type * as Ort from 'onnxruntime-common';
 import { toOnnx } from '../graph/onnx.ts';
-import type { Tensor, TensorData } from '../graph/tensor.ts';
+import { zeros, type Tensor, type TensorData } from '../graph/tensor.ts';
 import type { Runtime, Session } from './runtime.ts';
 
 /** `onnxruntime-node`, `onnxruntime-web/wasm` or `onnxruntime-web/webgpu`. */
@@ -28,19 +28,23 @@ export function ortRuntime(
         externalData: [...files].map(([path, data]) => ({ path, data })),
         ...options,
       });
-      return ortSession(ort, session);
+      return ortSession(ort, session, onGraphics(options) ? withElements : undefined);
     },
   };
 }
 
-/** A session that ONNX Runtime has loaded. */
-export function ortSession(ort: OrtModule, session: Ort.InferenceSession): Session {
+/** A session that ONNX Runtime has loaded. `prepare` sees each input first. */
+export function ortSession(
+  ort: OrtModule,
+  session: Ort.InferenceSession,
+  prepare: (input: Tensor) => Tensor = (input) => input,
+): Session {
   return {
     run: async (feeds) => {
-      const inputs = Object.entries(feeds).map(([name, { dtype, data, shape }]) => [
-        name,
-        new ort.Tensor(dtype as 'float32', data as Float32Array, shape),
-      ]);
+      const inputs = Object.entries(feeds).map(([name, input]) => {
+        const { dtype, data, shape } = prepare(input);
+        return [name, new ort.Tensor(dtype as 'float32', data as Float32Array, shape)];
+      });
       const outputs = await session.run(
         Object.fromEntries(inputs) as Ort.InferenceSession.FeedsType,
       );
@@ -54,6 +58,13 @@ export function ortSession(ort: OrtModule, session: Ort.InferenceSession): Sessi
     dispose: () => session.release(),
   };
 }
+
+const onGraphics = ({ executionProviders = [] }: Ort.InferenceSession.SessionOptions): boolean =>
+  executionProviders.some((one) => (typeof one === 'string' ? one : one.name) === 'webgpu');
+
+/** WebGPU binds no empty buffer: rank 0 becomes rank 1 of zeros, which adds nothing either. */
+const withElements = (input: Tensor): Tensor =>
+  input.shape.includes(0) ? zeros(input.shape.map((size) => size || 1)) : input;
 
 const bytesOf = (data: TensorData): Uint8Array =>
   new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
