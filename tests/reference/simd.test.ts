@@ -1,0 +1,53 @@
+// Our own kernels on the real model, on the blocks of its file and on threads, against PyTorch in fp32.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  buildTokenizer,
+  ChatEngine,
+  createSimdRuntime,
+  type Checkpoint,
+  type SimdRuntime,
+} from '@rapport/core';
+import { realCheckpoint } from '../support/checkpoint.ts';
+import { expectGreedy, greedyCases } from '../support/greedy.ts';
+import { kernelModule, spawnKernelThread } from '../support/kernels.ts';
+
+/** Log-probs differ by the rounding of activations to 16 bits. */
+const TOLERANCE = 5e-3;
+
+let runtime: SimdRuntime;
+let engine: ChatEngine;
+
+beforeAll(async () => {
+  const checkpoint: Checkpoint = await realCheckpoint();
+  runtime = await createSimdRuntime({
+    module: await kernelModule(),
+    threads: 2,
+    spawn: spawnKernelThread,
+    readRaw: async (name) => checkpoint.readRaw?.(name),
+  });
+  engine = await ChatEngine.create({
+    checkpoint,
+    tokenizer: await buildTokenizer(checkpoint.tokenizer),
+    runtime,
+  });
+}, 300_000);
+
+afterAll(() => runtime.dispose());
+
+describe('the real model on our own kernels', () => {
+  it.each(greedyCases)('answers as PyTorch does: $prompt', (golden) =>
+    expectGreedy(engine, golden, TOLERANCE),
+  );
+
+  it.each(greedyCases)('scores the next token as PyTorch does: $prompt', async (golden) => {
+    const logprobs = await engine.next(golden.ids);
+    golden.top10_ids.forEach((id, i) => {
+      const expected = golden.top10_logits[i]! - golden.logsumexp;
+      expect(Math.abs(logprobs[id]! - expected)).toBeLessThan(TOLERANCE);
+    });
+  });
+
+  it('fits into a third of what the same model takes in fp32', () => {
+    expect(runtime.sizeBytes).toBeLessThan(200e6);
+  });
+});
