@@ -5,7 +5,7 @@ import { adapterFeeds, type Adapter } from '../models/adapter.ts';
 import { chatGraph } from '../models/chat-graph.ts';
 import { causalMask } from '../models/model-graph.ts';
 import { linearSites, type LinearSite } from '../models/sites.ts';
-import type { Runtime, Session } from '../runtime/runtime.ts';
+import type { Runtime, Session, TensorMemory } from '../runtime/runtime.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Checkpoint } from '../weights/checkpoint.ts';
 import { KeyValueCache } from './key-value-cache.ts';
@@ -25,15 +25,22 @@ export class ChatEngine {
   readonly #checkpoint: Checkpoint;
   readonly #tokenizer: Tokenizer;
   readonly #session: Session;
+  readonly #memory: TensorMemory | undefined;
   readonly #sites: readonly LinearSite[];
   #lora: Record<string, Tensor>;
   /** What the last conversation left: its tokens, and their keys and values. */
   #kept: { tokens: number[]; cache: KeyValueCache };
+  #speaking = false;
 
-  private constructor({ checkpoint, tokenizer }: Parts, session: Session, sites: LinearSite[]) {
+  private constructor(
+    { checkpoint, tokenizer, runtime }: Parts,
+    session: Session,
+    sites: LinearSite[],
+  ) {
     this.#checkpoint = checkpoint;
     this.#tokenizer = tokenizer;
     this.#session = session;
+    this.#memory = runtime.memory;
     this.#sites = sites;
     this.#lora = adapterFeeds(sites, null);
     this.#kept = this.#nothing();
@@ -52,13 +59,15 @@ export class ChatEngine {
   /** Speaks with this adapter from the next reply on; null is the bare base. */
   setAdapter(adapter: Adapter | null): void {
     this.#lora = adapterFeeds(this.#sites, adapter);
+    // A reply that is being spoken still reads its cache, and disposes of it at its end.
+    if (!this.#speaking) this.#kept.cache.dispose();
     this.#kept = this.#nothing();
   }
 
   /** Log-probabilities [V] of the token after `prompt`. */
   async next(prompt: readonly number[]): Promise<Float32Array> {
     const cache = this.#emptyCache();
-    const logits = await this.#read(cache, [...prompt]);
+    const logits = await this.#read(cache, [...prompt]).finally(() => cache.dispose());
     const best = logits.reduce((a, b) => Math.max(a, b));
     const sum = logits.reduce((a, b) => a + Math.exp(b - best), 0);
     return logits.map((x) => x - best - Math.log(sum));
@@ -72,50 +81,71 @@ export class ChatEngine {
     const startedMs = performance.now();
     const chat = this.#tokenizer.encodeChat(messages, { addGenerationPrompt: true });
     const room = Math.max(1, this.#checkpoint.config.context - chat.length - prefix.length);
-    const { logits, cache } = await this.#readPrompt([...chat, ...prefix], signal);
-    const streams = samplings.map(
-      (sampling) => new Stream(sampling, this.#tokenizer, prefix, room),
-    );
-    const decodeMs = { first: performance.now() };
-    const replies = () => {
-      const timing = {
-        prefillMs: decodeMs.first - startedMs,
-        decodeMs: performance.now() - decodeMs.first,
+    const kept = this.#keep([...chat, ...prefix]);
+    let slots = kept.cache;
+    this.#speaking = true;
+    try {
+      const logits = await this.#readPrompt(kept, [...chat, ...prefix], signal);
+      const streams = samplings.map(
+        (sampling) => new Stream(sampling, this.#tokenizer, prefix, room),
+      );
+      const decodeMs = { first: performance.now() };
+      const replies = () => {
+        const timing = {
+          prefillMs: decodeMs.first - startedMs,
+          decodeMs: performance.now() - decodeMs.first,
+        };
+        return streams.map((stream) => stream.reply(timing, signal.aborted));
       };
-      return streams.map((stream) => stream.reply(timing, signal.aborted));
-    };
-    if (!logits) return replies();
-    const slots = streams.length > 1 ? this.#spread(cache, streams.length) : cache;
-    let scores = streams.map(() => logits);
-    while (!signal.aborted) {
-      for (const [index, stream] of streams.entries()) {
-        const token = stream.take(scores[index]!, this.#tokenizer.endOfTurn);
-        if (token) yield { index, ...token };
+      if (!logits) return replies();
+      if (streams.length > 1) slots = this.#spread(kept.cache, streams.length);
+      let scores = streams.map(() => logits);
+      while (!signal.aborted) {
+        for (const [index, stream] of streams.entries()) {
+          const token = stream.take(scores[index]!, this.#tokenizer.endOfTurn);
+          if (token) yield { index, ...token };
+        }
+        if (streams.every(({ ended }) => ended) || signal.aborted) break;
+        const tokens = streams.map(({ last }) => last);
+        scores = await this.#step(slots, tokens);
+        if (slots === kept.cache) kept.tokens.push(tokens[0]!);
       }
-      if (streams.every(({ ended }) => ended) || signal.aborted) break;
-      const tokens = streams.map(({ last }) => last);
-      scores = await this.#step(slots, tokens);
-      if (slots === this.#kept.cache) this.#kept.tokens.push(tokens[0]!);
+      return replies();
+    } finally {
+      this.#speaking = false;
+      if (slots !== kept.cache) slots.dispose();
+      if (kept !== this.#kept) kept.cache.dispose();
     }
-    return replies();
   }
 
-  /** Reads what of `tokens` is new since the last conversation. */
-  async #readPrompt(tokens: number[], signal: AbortSignal) {
-    let { cache } = this.#kept;
+  /** What of the last conversation `tokens` begin with. */
+  #keep(tokens: readonly number[]) {
     let same = 0;
     // The last token is always read anew: its scores are needed.
     while (same < tokens.length - 1 && this.#kept.tokens[same] === tokens[same]) same++;
-    if (same === 0) cache = this.#emptyCache();
-    cache.crop(same);
-    this.#kept = { tokens: tokens.slice(0, same), cache };
-    let logits: Float32Array | undefined;
-    for (let at = same; at < tokens.length && !signal.aborted; at += READ_AT_ONCE) {
-      const part = tokens.slice(at, at + READ_AT_ONCE);
-      logits = await this.#read(cache, part);
-      this.#kept.tokens.push(...part);
+    if (same === 0) {
+      this.#kept.cache.dispose();
+      this.#kept = this.#nothing();
     }
-    return { logits: signal.aborted ? undefined : logits, cache };
+    this.#kept.cache.crop(same);
+    this.#kept.tokens.length = same;
+    return this.#kept;
+  }
+
+  /** Reads what of `tokens` is new; gives the scores of the last, or nothing when stopped. */
+  async #readPrompt(
+    kept: { tokens: number[]; cache: KeyValueCache },
+    tokens: readonly number[],
+    signal: AbortSignal,
+  ): Promise<Float32Array | undefined> {
+    let logits: Float32Array | undefined;
+    for (let at = kept.tokens.length; at < tokens.length && !signal.aborted;) {
+      const part = tokens.slice(at, at + READ_AT_ONCE);
+      logits = await this.#read(kept.cache, part);
+      kept.tokens.push(...part);
+      at += READ_AT_ONCE;
+    }
+    return signal.aborted ? undefined : logits;
   }
 
   /** Reads several tokens into a cache of one slot; gives the scores of the last. */
@@ -155,16 +185,19 @@ export class ChatEngine {
     return tokens.map((_, row) => logits.slice(row * vocab, (row + 1) * vocab));
   }
 
-  #nothing = () => ({ tokens: [], cache: this.#emptyCache() });
+  #nothing = (): { tokens: number[]; cache: KeyValueCache } => ({
+    tokens: [],
+    cache: this.#emptyCache(),
+  });
 
   #emptyCache(): KeyValueCache {
-    const cache = new KeyValueCache(this.#checkpoint.config);
+    const cache = new KeyValueCache(this.#checkpoint.config, this.#memory);
     cache.add();
     return cache;
   }
 
   #spread(prefix: KeyValueCache, slots: number): KeyValueCache {
-    const cache = new KeyValueCache(this.#checkpoint.config);
+    const cache = new KeyValueCache(this.#checkpoint.config, this.#memory);
     for (let slot = 0; slot < slots; slot++) cache.add(prefix);
     return cache;
   }

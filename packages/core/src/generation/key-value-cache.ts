@@ -1,22 +1,35 @@
 // Keys and values of what has been read, per layer, for several replies side by side. The graph sees
 // them as padded inputs with a mask and gives back only new rows, so nothing is copied per token.
-import { float32, type Tensor } from '../graph/tensor.ts';
+import { float32, zeros, type Tensor } from '../graph/tensor.ts';
+import type { TensorMemory } from '../runtime/runtime.ts';
 import type { ModelConfig } from '../weights/model-config.ts';
 
 const GROW_BY = 128;
 
+/** Arrays that nobody has to give back. */
+const plainMemory: TensorMemory = { allocate: zeros, free: () => undefined };
+
 export class KeyValueCache {
   readonly #config: ModelConfig;
+  readonly #memory: TensorMemory;
   /** Tokens in each slot. */
   readonly #lengths: number[] = [];
   #capacity = 0;
   #slots = 0;
   /** Keys of each layer, then values of each layer: [slots, kvHeads, capacity, headDim]. */
-  #buffers: Float32Array[];
+  #tensors: Tensor<'float32'>[];
 
-  constructor(config: ModelConfig) {
+  /** With the `memory` of a runtime, call `dispose` when the cache is not needed any more. */
+  constructor(config: ModelConfig, memory: TensorMemory = plainMemory) {
     this.#config = config;
-    this.#buffers = Array.from({ length: 2 * config.layers }, () => new Float32Array(0));
+    this.#memory = memory;
+    this.#tensors = Array.from({ length: 2 * config.layers }, () => memory.allocate([0]));
+  }
+
+  /** Gives the memory back; the cache is not used again. */
+  dispose(): void {
+    for (const tensor of this.#tensors) this.#memory.free(tensor);
+    this.#tensors = [];
   }
 
   /** Tokens in each slot. */
@@ -33,11 +46,11 @@ export class KeyValueCache {
     this.#fit(slot + 1, Math.max(1, length));
     this.#lengths.push(length);
     if (!prefix) return;
-    this.#buffers.forEach((buffer, i) => {
+    this.#tensors.forEach(({ data }, i) => {
       for (let h = 0; h < kvHeads; h++) {
         const from = h * prefix.#capacity * headDim;
-        const rows = prefix.#buffers[i]!.subarray(from, from + length * headDim);
-        buffer.set(rows, (slot * kvHeads + h) * this.#capacity * headDim);
+        const rows = prefix.#tensors[i]!.data.subarray(from, from + length * headDim);
+        data.set(rows, (slot * kvHeads + h) * this.#capacity * headDim);
       }
     });
   }
@@ -50,10 +63,10 @@ export class KeyValueCache {
     if (slot === last) return;
     this.#lengths[slot] = length;
     const size = this.#capacity * headDim;
-    for (const buffer of this.#buffers) {
+    for (const { data } of this.#tensors) {
       for (let h = 0; h < kvHeads; h++) {
         const from = (last * kvHeads + h) * size;
-        buffer.copyWithin((slot * kvHeads + h) * size, from, from + length * headDim);
+        data.copyWithin((slot * kvHeads + h) * size, from, from + length * headDim);
       }
     }
   }
@@ -72,9 +85,9 @@ export class KeyValueCache {
     const feeds: Record<string, Tensor> = {
       pastMask: float32([slots, 1, 1, this.#capacity], mask),
     };
-    this.#buffers.forEach((buffer, i) => {
+    this.#tensors.forEach(({ data }, i) => {
       const name = i < layers ? `past.k.${i}` : `past.v.${i - layers}`;
-      feeds[name] = float32(shape, buffer.subarray(0, size));
+      feeds[name] = float32(shape, data.subarray(0, size));
     });
     return feeds;
   }
@@ -83,7 +96,7 @@ export class KeyValueCache {
   append(made: Record<string, Tensor>, count: number): void {
     const { kvHeads, headDim, layers } = this.#config;
     this.#fit(this.#lengths.length, Math.max(...this.#lengths) + count);
-    this.#buffers.forEach((buffer, i) => {
+    this.#tensors.forEach(({ data }, i) => {
       const name = i < layers ? `new.k.${i}` : `new.v.${i - layers}`;
       const rows = made[name]!.data as Float32Array;
       this.#lengths.forEach((length, slot) => {
@@ -91,7 +104,7 @@ export class KeyValueCache {
           const head = slot * kvHeads + h;
           const from = head * count * headDim;
           const to = (head * this.#capacity + length) * headDim;
-          buffer.set(rows.subarray(from, from + count * headDim), to);
+          data.set(rows.subarray(from, from + count * headDim), to);
         }
       });
     });
@@ -111,12 +124,13 @@ export class KeyValueCache {
     const to = Math.max(from, Math.ceil(length / GROW_BY) * GROW_BY);
     this.#slots = Math.max(slots, this.#slots);
     const used = this.#lengths.length * kvHeads;
-    this.#buffers = this.#buffers.map((old) => {
-      const grown = new Float32Array(this.#slots * kvHeads * to * headDim);
+    this.#tensors = this.#tensors.map((old) => {
+      const grown = this.#memory.allocate([this.#slots, kvHeads, to, headDim]);
       for (let h = 0; h < used; h++) {
-        const rows = old.subarray(h * from * headDim, (h + 1) * from * headDim);
-        grown.set(rows, h * to * headDim);
+        const rows = old.data.subarray(h * from * headDim, (h + 1) * from * headDim);
+        grown.data.set(rows, h * to * headDim);
       }
+      this.#memory.free(old);
       return grown;
     });
     this.#capacity = to;

@@ -8,7 +8,17 @@ export interface Session {
   dispose(): Promise<void>;
 }
 
+/** Where a runtime reads inputs without copying them. */
+export interface TensorMemory {
+  /** Zeros of this shape. */
+  allocate(shape: readonly number[]): Tensor<'float32'>;
+  /** Gives back what `allocate` gave. */
+  free(tensor: Tensor<'float32'>): void;
+}
+
 /** Loads a graph and binds its weights, fp32, by Hugging Face name. */
 export interface Runtime {
+  /** Memory of the runtime's own, where it has some: what is used again and again belongs there. */
+  readonly memory?: TensorMemory;
   load(graph: Graph, weights: (name: string) => Promise<Tensor> | Tensor): Promise<Session>;
 }

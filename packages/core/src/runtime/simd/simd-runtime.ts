@@ -3,6 +3,7 @@
 import { RapportError, assert } from '../../error.ts';
 import { float32, sizeOf } from '../../graph/index.ts';
 import type { Graph, Tensor, Value } from '../../graph/index.ts';
+import type { Runtime, Session, TensorMemory } from '../runtime.ts';
 import type { RawTensor } from '../../weights/checkpoint.ts';
 import { SharedHeap } from './memory.ts';
 import { canPack, pack, packFloats, type Packed } from './pack.ts';
@@ -86,7 +87,7 @@ export async function createSimdRuntime(options: SimdOptions): Promise<SimdRunti
   return new SimdRuntime(heap, run, threads, helpers, readRaw);
 }
 
-class SimdRuntime {
+class SimdRuntime implements Runtime {
   readonly backend = 'simd' as const;
   readonly #heap: SharedHeap;
   readonly #run: (program: number) => void;
@@ -111,6 +112,11 @@ class SimdRuntime {
   /** Bytes of memory in use by weights, caches and scratch space. */
   get sizeBytes(): number {
     return this.#heap.memory.buffer.byteLength;
+  }
+
+  /** Itself: what it allocates it reads in place. */
+  get memory(): TensorMemory {
+    return this;
   }
 
   /** Zeros that lie in the kernels' memory: fed as an input, they are read in place, not copied. */
@@ -220,7 +226,7 @@ interface Ready {
   readonly owned: readonly number[];
 }
 
-class SimdSession {
+class SimdSession implements Session {
   readonly #graph: Graph;
   readonly #weights: ReadonlyMap<Value, Weight>;
   readonly #heap: SharedHeap;
