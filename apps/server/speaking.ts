@@ -63,9 +63,11 @@ export class Voice {
     sampling: SamplingWithSeed,
     signal: AbortSignal = new AbortController().signal,
   ): AsyncGenerator<string, Generated> {
-    const promptTokens = this.tokenizer.encodeChat(messages, { addGenerationPrompt: true });
     this.#engine ??= this.#startEngine();
-    const stream = (await this.#engine).speak({ messages, samplings: [sampling] }, signal);
+    const engine = await this.#engine;
+    const request = { messages, samplings: [sampling] };
+    const { tokens: promptTokens } = engine.prompt(request);
+    const stream = engine.speak(request, signal);
     for (;;) {
       const step = await stream.next();
       if (step.done) return { promptTokens, ...step.value[0]! };

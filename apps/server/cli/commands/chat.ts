@@ -23,6 +23,7 @@ interface SpeakFlags extends CommonFlags {
   greedy?: boolean;
   maxTokens: number;
   seed?: number;
+  stop?: string[];
   adapter?: string;
   reward?: string;
 }
@@ -54,6 +55,7 @@ export function chatCommands(program: Command): void {
         .option('--greedy', 'always the likeliest token')
         .option('--max-tokens <n>', 'at most so many', whole, MAX_TOKENS)
         .option('--seed <s>', 'the same seed gives the same reply', whole)
+        .option('--stop <text...>', 'texts to end before')
         .option('--adapter <dir>', 'a folder in PEFT layout')
         .addOption(
           new Option('--backend <name>', 'kernels').choices(['fp32', 'int8']).default('fp32'),
@@ -119,9 +121,9 @@ async function open(context: Context, flags: SpeakFlags): Promise<Voice> {
 async function reply(
   voice: Voice,
   messages: ChatMessage[],
-  { greedy, maxTokens, seed = randomInt(2 ** 31) }: SpeakFlags,
+  { greedy, maxTokens, stop, seed = randomInt(2 ** 31) }: SpeakFlags,
 ): Promise<Generated> {
-  const stream = voice.generate(messages, { ...(greedy ? GREEDY : CHAT), maxTokens, seed });
+  const stream = voice.generate(messages, { ...(greedy ? GREEDY : CHAT), maxTokens, seed, stop });
   for (;;) {
     const step = await stream.next();
     if (step.done) return step.value;
@@ -145,7 +147,10 @@ async function talk(voice: Voice, output: Output): Promise<void> {
     const stream = voice.generate(messages, sampling, stop.signal);
     for (let step = await stream.next(); ; step = await stream.next()) {
       if (step.done) {
-        messages.push({ role: 'assistant', content: step.value.text });
+        const { text, droppedTurns } = step.value;
+        messages.push({ role: 'assistant', content: text });
+        if (droppedTurns)
+          output.note(`\n(The first ${droppedTurns} turns no longer fit and were not read.)`);
         if (output.json) output.answer(step.value, '');
         break;
       }

@@ -8,17 +8,19 @@ import { linearSites, type LinearSite } from '../models/sites.ts';
 import type { Runtime, Session, TensorMemory } from '../runtime/runtime.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Checkpoint } from '../weights/checkpoint.ts';
+import { fitContext, type Prompt } from './fit-context.ts';
 import { KeyValueCache } from './key-value-cache.ts';
-import { Sampler } from './sampler.ts';
+import { Stream } from './stream.ts';
 import type { SpeakRequest, SpokenReply, SpokenToken } from './speech.ts';
 
-/** Tokens read at once: small enough to stop soon, large enough to be fast. */
 const READ_AT_ONCE = 128;
 
 interface Parts {
   checkpoint: Checkpoint;
   tokenizer: Tokenizer;
   runtime: Runtime;
+  /** Tokens read at once: few enough to stop soon, enough to be fast. */
+  readAtOnce?: number;
 }
 
 export class ChatEngine {
@@ -27,13 +29,14 @@ export class ChatEngine {
   readonly #session: Session;
   readonly #memory: TensorMemory | undefined;
   readonly #sites: readonly LinearSite[];
+  readonly #readAtOnce: number;
   #lora: Record<string, Tensor>;
   /** What the last conversation left: its tokens, and their keys and values. */
   #kept: { tokens: number[]; cache: KeyValueCache };
   #speaking = false;
 
   private constructor(
-    { checkpoint, tokenizer, runtime }: Parts,
+    { checkpoint, tokenizer, runtime, readAtOnce = READ_AT_ONCE }: Parts,
     session: Session,
     sites: LinearSite[],
   ) {
@@ -42,6 +45,7 @@ export class ChatEngine {
     this.#session = session;
     this.#memory = runtime.memory;
     this.#sites = sites;
+    this.#readAtOnce = readAtOnce;
     this.#lora = adapterFeeds(sites, null);
     this.#kept = this.#nothing();
   }
@@ -73,14 +77,27 @@ export class ChatEngine {
     return logits.map((x) => x - best - Math.log(sum));
   }
 
-  /** Streams replies to `messages`, one per sampling; `prefix` is what they have already said. */
+  /** What is read for `messages`: all of them, or the newest turns where the context is too short. */
+  prompt({ messages, samplings, prefix = [] }: SpeakRequest): Prompt {
+    const context = this.#checkpoint.config.context - prefix.length;
+    const replyTokens = Math.max(...samplings.map(({ maxTokens }) => maxTokens));
+    return fitContext(this.#tokenizer, messages, { context, replyTokens });
+  }
+
+  /**
+   * Streams replies to `messages`, one per sampling; `prefix` is what they have already said. Within
+   * one token of `signal` it ends, and gives what was said until then.
+   *
+   * @throws RapportError `generation/too-long`, `generation/not-a-number`, `tokenizer/…`.
+   */
   async *speak(
-    { messages, samplings, prefix = [] }: SpeakRequest,
+    request: SpeakRequest,
     signal: AbortSignal,
   ): AsyncGenerator<SpokenToken, SpokenReply[]> {
     const startedMs = performance.now();
-    const chat = this.#tokenizer.encodeChat(messages, { addGenerationPrompt: true });
-    const room = Math.max(1, this.#checkpoint.config.context - chat.length - prefix.length);
+    const { samplings, prefix = [] } = request;
+    const { tokens: chat, droppedTurns } = this.prompt(request);
+    const room = this.#checkpoint.config.context - chat.length - prefix.length;
     const kept = this.#keep([...chat, ...prefix]);
     let slots = kept.cache;
     this.#speaking = true;
@@ -89,23 +106,22 @@ export class ChatEngine {
       const streams = samplings.map(
         (sampling) => new Stream(sampling, this.#tokenizer, prefix, room),
       );
-      const decodeMs = { first: performance.now() };
+      const decodingMs = performance.now();
       const replies = () => {
-        const timing = {
-          prefillMs: decodeMs.first - startedMs,
-          decodeMs: performance.now() - decodeMs.first,
-        };
-        return streams.map((stream) => stream.reply(timing, signal.aborted));
+        const decodeMs = performance.now() - decodingMs;
+        const timing = { prefillMs: decodingMs - startedMs, decodeMs };
+        const dropped = droppedTurns > 0 ? { droppedTurns } : {};
+        return streams.map((stream) => ({ ...stream.reply(timing), ...dropped }));
       };
       if (!logits) return replies();
       if (streams.length > 1) slots = this.#spread(kept.cache, streams.length);
       let scores = streams.map(() => logits);
       while (!signal.aborted) {
         for (const [index, stream] of streams.entries()) {
-          const token = stream.take(scores[index]!, this.#tokenizer.endOfTurn);
-          if (token) yield { index, ...token };
+          if (stream.finish || signal.aborted) continue;
+          for (const token of stream.take(scores[index]!)) yield { index, ...token };
         }
-        if (streams.every(({ ended }) => ended) || signal.aborted) break;
+        if (streams.every(({ finish }) => finish) || signal.aborted) break;
         const tokens = streams.map(({ last }) => last);
         scores = await this.#step(slots, tokens);
         if (slots === kept.cache) kept.tokens.push(tokens[0]!);
@@ -140,10 +156,10 @@ export class ChatEngine {
   ): Promise<Float32Array | undefined> {
     let logits: Float32Array | undefined;
     for (let at = kept.tokens.length; at < tokens.length && !signal.aborted;) {
-      const part = tokens.slice(at, at + READ_AT_ONCE);
+      const part = tokens.slice(at, at + this.#readAtOnce);
       logits = await this.#read(kept.cache, part);
       kept.tokens.push(...part);
-      at += READ_AT_ONCE;
+      at += this.#readAtOnce;
     }
     return signal.aborted ? undefined : logits;
   }
@@ -164,7 +180,7 @@ export class ChatEngine {
       last: int64([1, 1, 1], [tokens.length - 1]),
     });
     cache.append(made, tokens.length);
-    return (made['logits']!.data as Float32Array).slice();
+    return made['logits']!.data as Float32Array;
   }
 
   /** One token of every stream; gives the scores of each. */
@@ -182,7 +198,7 @@ export class ChatEngine {
     });
     cache.append(made, 1);
     const logits = made['logits']!.data as Float32Array;
-    return tokens.map((_, row) => logits.slice(row * vocab, (row + 1) * vocab));
+    return tokens.map((_, row) => logits.subarray(row * vocab, (row + 1) * vocab));
   }
 
   #nothing = (): { tokens: number[]; cache: KeyValueCache } => ({
@@ -200,58 +216,5 @@ export class ChatEngine {
     const cache = new KeyValueCache(this.#checkpoint.config, this.#memory);
     for (let slot = 0; slot < slots; slot++) cache.add(prefix);
     return cache;
-  }
-}
-
-/** One reply while it is spoken. */
-class Stream {
-  ended = false;
-  /** The token to read next; a stream that has ended repeats its last, and nobody listens. */
-  last = 0;
-  #finish: 'stop' | 'length' | undefined;
-  #text = '';
-  readonly #tokens: number[] = [];
-  readonly #logprobs: number[] = [];
-  readonly #prefix: readonly number[];
-  readonly #sampler: Sampler;
-  readonly #decoder: ReturnType<Tokenizer['decodeStream']>;
-  readonly #most: number;
-
-  constructor(
-    sampling: SpeakRequest['samplings'][number],
-    tokenizer: Tokenizer,
-    prefix: readonly number[],
-    room: number,
-  ) {
-    this.#sampler = new Sampler(sampling);
-    this.#decoder = tokenizer.decodeStream();
-    for (const id of prefix) this.#decoder.push(id);
-    this.#prefix = prefix;
-    this.#most = Math.min(sampling.maxTokens, room);
-  }
-
-  take(logits: Float32Array, endOfTurn: number) {
-    if (this.ended) return undefined;
-    const { id, logprob } = this.#sampler.next(logits, [...this.#prefix, ...this.#tokens]);
-    this.last = id;
-    this.#tokens.push(id);
-    this.#logprobs.push(logprob);
-    if (id === endOfTurn) this.#finish = 'stop';
-    else if (this.#tokens.length >= this.#most) this.#finish = 'length';
-    this.ended = this.#finish !== undefined;
-    const text = this.#decoder.push(id) + (this.ended ? this.#decoder.flush() : '');
-    this.#text += text;
-    return { id, logprob, text };
-  }
-
-  reply(timing: { prefillMs: number; decodeMs: number }, cancelled: boolean): SpokenReply {
-    const steps = Math.max(0, this.#tokens.length - 1);
-    return {
-      tokens: this.#tokens,
-      logprobs: this.#logprobs,
-      text: this.#text,
-      finishReason: this.#finish ?? (cancelled ? 'cancelled' : 'length'),
-      timing: { ...timing, tokensPerSecond: (steps * 1000) / Math.max(1, timing.decodeMs) },
-    };
   }
 }

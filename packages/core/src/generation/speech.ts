@@ -11,6 +11,8 @@ export interface SamplingWithSeed {
   repetitionPenalty: number;
   maxTokens: number;
   seed: number;
+  /** Texts at which the reply ends; none of them is part of it. */
+  stop?: readonly string[] | undefined;
 }
 
 export interface SpeakRequest {
@@ -31,10 +33,12 @@ export interface SpokenToken {
 }
 
 export interface SpokenReply {
-  /** With the end-of-turn token when it ended by itself. */
+  /** With the end-of-turn token when it ended by itself; up to the stop sequence when one ended it. */
   tokens: number[];
   logprobs: number[];
   text: string;
   finishReason: 'stop' | 'length' | 'cancelled';
+  /** Turns at the start of the conversation that did not fit the context and were not read. */
+  droppedTurns?: number;
   timing: { prefillMs: number; decodeMs: number; tokensPerSecond: number };
 }

@@ -1,0 +1,61 @@
+// One reply while it is spoken: draws its tokens, turns them into text, and knows when it ends.
+import type { DecodeStream, Tokenizer } from '../tokenizer/tokenizer.ts';
+import { HeldTokens, type TextToken } from './held-tokens.ts';
+import { Sampler } from './sampler.ts';
+import type { SamplingWithSeed, SpokenReply } from './speech.ts';
+
+export class Stream {
+  /** Set once it has ended by itself. */
+  finish: 'stop' | 'length' | undefined;
+  /** The token to read next; a stream that has ended repeats its last, and nobody listens. */
+  last = 0;
+  #drawn = 0;
+  readonly #spoken: TextToken[] = [];
+  readonly #sampler: Sampler;
+  readonly #decoder: DecodeStream;
+  readonly #held: HeldTokens;
+  readonly #endOfTurn: number;
+  readonly #most: number;
+
+  /** `prefix`: what the reply has said already; `room`: tokens the context has left. */
+  constructor(
+    sampling: SamplingWithSeed,
+    tokenizer: Tokenizer,
+    prefix: readonly number[],
+    room: number,
+  ) {
+    this.#sampler = new Sampler(sampling, prefix);
+    this.#decoder = tokenizer.decodeStream();
+    for (const id of prefix) this.#decoder.push(id);
+    this.#held = new HeldTokens(sampling.stop);
+    this.#endOfTurn = tokenizer.endOfTurn;
+    this.#most = Math.min(sampling.maxTokens, room);
+  }
+
+  /** Draws a token; gives those that can be shown now. */
+  take(logits: Float32Array): TextToken[] {
+    const { id, logprob } = this.#sampler.next(logits);
+    this.last = id;
+    this.#drawn++;
+    if (id === this.#endOfTurn) this.finish = 'stop';
+    else if (this.#drawn >= this.#most) this.finish = 'length';
+    const text = this.#decoder.push(id) + (this.finish ? this.#decoder.flush() : '');
+    const { certain, stopped } = this.#held.push({ id, logprob, text });
+    if (stopped) this.finish = 'stop';
+    else if (this.finish) certain.push(...this.#held.flush());
+    this.#spoken.push(...certain);
+    return certain;
+  }
+
+  /** What was said; after a stop in mid-reply without the tokens that were held back. */
+  reply(timing: { prefillMs: number; decodeMs: number }): SpokenReply {
+    const steps = Math.max(0, this.#drawn - 1);
+    return {
+      tokens: this.#spoken.map(({ id }) => id),
+      logprobs: this.#spoken.map(({ logprob }) => logprob),
+      text: this.#spoken.map(({ text }) => text).join(''),
+      finishReason: this.finish ?? 'cancelled',
+      timing: { ...timing, tokensPerSecond: (steps * 1000) / Math.max(1, timing.decodeMs) },
+    };
+  }
+}
