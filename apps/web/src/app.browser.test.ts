@@ -27,6 +27,7 @@ class ScriptedModel {
   requests: SpeakRequest[] = [];
   script: string[];
   wordMs = 2;
+  droppedTurns = 0;
 
   constructor(script: string[]) {
     this.script = script;
@@ -52,6 +53,7 @@ class ScriptedModel {
       logprobs: list.map(() => -1),
       text: list.join(''),
       finishReason: signal?.aborted ? 'cancelled' : 'stop',
+      droppedTurns: this.droppedTurns,
       timing,
     }));
   }
@@ -114,6 +116,12 @@ test('a message is answered, and the reply says that it is done', async () => {
   await expect.element(reply()).toHaveTextContent('Tides follow the moon.');
   await expect.element(reply()).toHaveAttribute('aria-busy', 'false');
   expect(reply().element().querySelector('strong')!.textContent).toBe('moon');
+});
+
+test('a reply says that the oldest turns were left out', async () => {
+  open(['Yes.']).droppedTurns = 2;
+  await send('Do you remember?');
+  await expect.element(reply()).toHaveTextContent('its first 2 turns were left out');
 });
 
 test('stopping keeps what was said, continuing goes on from its tokens', async () => {

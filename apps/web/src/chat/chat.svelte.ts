@@ -166,7 +166,7 @@ export class Chat {
           const path = pathTo(new Map(rows.map((row) => [row.id, row])), promptId);
           const voices = replies.map((message, i) => ({
             message,
-            sampling: { ...settings.sampling, seed: seedFor(settings, i) },
+            sampling: { ...settings.sampling, seed: seedFor(settings, i), stop: settings.stop },
           }));
           const onText = (messageId: string, text: string) => {
             this.#drafts.set(messageId, text);

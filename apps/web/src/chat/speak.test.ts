@@ -42,9 +42,9 @@ function port(words: string[], end: SpokenReply['finishReason'] | Error = 'stop'
   };
 }
 
-async function say(replies: Message[], inference: ReturnType<typeof port>) {
+async function say(replies: Message[], inference: ReturnType<typeof port>, stop?: string[]) {
   const texts: string[] = [];
-  const voices = replies.map((message) => ({ message, sampling }));
+  const voices = replies.map((message) => ({ message, sampling: { ...sampling, stop } }));
   const turns = [{ role: 'user' as const, content: 'Hi' }];
   const speech = {
     turns,
@@ -74,6 +74,26 @@ test('alternates stream side by side into rows of one group', async () => {
   const { rows } = await say(replies, port(['a', 'b']));
   expect(rows.map(({ text }) => text)).toEqual(['ab', 'ab', 'ab']);
   expect(new Set(rows.map(({ group }) => group)).size).toBe(1);
+});
+
+test('a reply from a part of the chat says how much of it was left out', async () => {
+  const replies = await addReplies(db, prompt, 1);
+  const cut = port(['ok']);
+  const { speak: whole } = cut;
+  cut.speak = async function* (request) {
+    const spoken = yield* whole.call(cut, request);
+    return spoken.map((reply) => ({ ...reply, droppedTurns: 2 }));
+  };
+  const { rows } = await say(replies, cut);
+  expect(rows[0]!.droppedTurns).toBe(2);
+});
+
+test('stop sequences reach the model, and are no part of how a vote says it was sampled', async () => {
+  const replies = await addReplies(db, prompt, 1);
+  const inference = port(['ok']);
+  const { rows } = await say(replies, inference, ['END']);
+  expect(inference.requests[0]!.samplings[0]!.stop).toEqual(['END']);
+  expect(rows[0]!.provenance!.sampling).toEqual(DEFAULT_SETTINGS.sampling);
 });
 
 test('an error in mid-reply keeps what was said and says what to do', async () => {

@@ -67,10 +67,11 @@ class Draft {
   text: string;
   #state: MessageState = 'streaming';
   #timing: Message['timing'];
+  #droppedTurns = 0;
   #error: Message['error'];
 
   constructor({ message, sampling }: Voice, release: Speech['release']) {
-    const { seed, ...settings } = sampling;
+    const { seed, stop: _, ...settings } = sampling;
     const before = message.provenance;
     this.id = message.id;
     this.text = message.text;
@@ -99,6 +100,7 @@ class Draft {
     const states = { stop: 'done', length: 'length', cancelled: 'stopped' } as const;
     this.#state = states[reply.finishReason];
     this.#timing = reply.timing;
+    this.#droppedTurns = reply.droppedTurns ?? 0;
   }
 
   fail(error: unknown, stopped: boolean): void {
@@ -111,6 +113,7 @@ class Draft {
     const { provenance, text } = this;
     const row: Partial<Message> = { text, state: this.#state, provenance: { ...provenance } };
     if (this.#timing) row.timing = this.#timing;
+    if (this.#droppedTurns > 0) row.droppedTurns = this.#droppedTurns;
     if (this.#error) row.error = this.#error;
     return row;
   }

@@ -18,6 +18,8 @@ export interface ConversationSettings {
   sampling: Sampling;
   /** The same reply for the same prompt when set; otherwise each reply draws its own seed. */
   seed: number | null;
+  /** Texts that a reply ends before. */
+  stop?: string[];
 }
 
 export interface Conversation {
@@ -71,6 +73,8 @@ export interface Message {
   group: string | null;
   provenance?: Provenance;
   timing?: Timing;
+  /** Turns at the start of the chat that did not fit the model's context: it replied without them. */
+  droppedTurns?: number;
   error?: { message: string; remedy: string };
 }
 

@@ -65,6 +65,8 @@ export const en = {
   stoppedReply: 'You stopped this reply.',
   interruptedReply: 'The page closed before this reply was finished.',
   lengthReply: 'This reply met the length limit.',
+  droppedTurns: (n: number) =>
+    `This chat is longer than the model can read: ${plural(n, 'its first turn was', `its first ${n} turns were`)} left out.`,
   failedReply: 'This reply could not be made.',
   emptyReply: 'Nothing was said.',
   replyDone: 'The reply is complete.',
@@ -211,6 +213,8 @@ export const en = {
   maxTokensNote: 'In tokens; a token is about three quarters of a word.',
   seed: 'Seed',
   seedNote: 'Empty: each reply is drawn anew.',
+  stopSequences: 'Stop sequences',
+  stopSequencesNote: 'One per line; a reply ends before the first of them.',
   useForNewChats: 'Use for new chats too',
   resetSettings: 'Reset',
   backend: 'Computes on',
