@@ -20,6 +20,9 @@ export async function nodeRuntime(checkpoint: Checkpoint): Promise<Runtime> {
       const model = toOnnx(graph, ({ name }) => ({ location: file, ...places.get(name)! }));
       const session = await ort.InferenceSession.create(model, {
         logSeverityLevel: 3,
+        // Shapes change at every run: an arena keeps all it ever needed, and is no faster.
+        enableCpuMemArena: false,
+        enableMemPattern: false,
         intraOpNumThreads: threads,
         graphOptimizationLevel: 'all',
         extra: { session: { model_external_initializers_file_folder_path: folder } },

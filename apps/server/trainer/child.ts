@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { RapportError, type Tokenizer } from '@rapport/core';
+import type { Tokenizer } from '@rapport/core';
 import { ownArena, runPipeline, type PipelineSpec } from '@rapport/rlhf';
 import { openModel, tokenizerOf } from '../models.ts';
 import { nodeRuntime } from '../node-runtime.ts';
@@ -12,9 +12,9 @@ import { runAttempt, type Training } from './attempt.ts';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import { gateOf } from './gate.ts';
 import { readAdapter, writeAdapter } from './peft.ts';
-import { rankingsOf } from './rankings.ts';
+import { rankingsOf, thumbsOf } from './rankings.ts';
 import { writeReward } from './reward-file.ts';
-import type { Method, RunSpec } from './spec.ts';
+import type { RunSpec } from './spec.ts';
 
 const ORDINARY_TEXT = fileURLToPath(new URL('./ordinary-text.jsonl', import.meta.url));
 const LONGEST_TEXT = 320;
@@ -29,20 +29,24 @@ const train: Training = async function* (spec, folder, signal) {
   const runtime = await nodeRuntime(checkpoint);
   const { endOfTurn } = tokenizer;
   const { text, heldOutText } = await ordinaryText(tokenizer);
-  const rankings = rankingsOf(await rowsOf(spec), tokenizer);
-  yield { stage: 'open', step: 1, steps: 1, rankings: rankings.length };
+  const rows = await rowsOf(spec);
+  const [rankings, thumbs] = [rankingsOf(rows, tokenizer), thumbsOf(rows, tokenizer)];
+  yield { stage: 'open', step: 1, steps: 1, rankings: rankings.length, thumbs: thumbs.length };
 
   const resume = await loadCheckpoint(spec.checkpoint);
-  const settings = spec.config as Pick<PipelineSpec, 'dpo' | 'ppo'>;
+  const { dpo, ppo, kto, sft } = spec.config as Pick<PipelineSpec, 'dpo' | 'ppo' | 'kto' | 'sft'>;
   const result = yield* runPipeline(
     {
       rankings,
+      thumbs,
       text,
       heldOutText,
-      method: methodOf(spec.kind),
+      method: spec.kind,
       seed: spec.seed,
-      ...(settings.dpo && { dpo: settings.dpo }),
-      ...(settings.ppo && { ppo: settings.ppo }),
+      ...(dpo && { dpo }),
+      ...(ppo && { ppo }),
+      ...(kto && { kto }),
+      ...(sft && { sft }),
     },
     {
       checkpoint,
@@ -82,15 +86,6 @@ const train: Training = async function* (spec, folder, signal) {
     evaluation,
   };
 };
-
-function methodOf(kind: Method): PipelineSpec['method'] {
-  if (kind === 'ppo' || kind === 'rloo' || kind === 'dpo') return kind;
-  throw new RapportError(
-    'train/no-method',
-    `The method ${kind} cannot be trained by the pipeline yet.`,
-    'Use --method ppo, rloo or dpo.',
-  );
-}
 
 async function rowsOf({ rows }: RunSpec): Promise<DatasetRow[]> {
   const lines = (await readFile(rows, 'utf8')).split('\n').filter((line) => line !== '');

@@ -1,6 +1,7 @@
-// Judgements as the rankings of token ids that training reads. Votes become a ranking where one prompt
-// got both thumbs; an edit ranks the person's text above the reply.
+// Judgements as the token ids that training reads: rankings, and single thumbs for KTO. Votes become a
+// ranking where one prompt got both thumbs; an edit ranks the person's text above the reply.
 import type { ChatMessage, Provenance, Tokenizer } from '@rapport/core';
+import type { Thumb } from '@rapport/rlhf';
 import type { DatasetRow } from '../store/datasets.ts';
 
 /** Replies of one prompt in order; `ranks`: 1 is best, equal numbers are ties. */
@@ -26,6 +27,21 @@ export function rankingsOf(rows: readonly DatasetRow[], tokenizer: Tokenizer): T
       replies: replies.map((reply) => tokensOf(reply, tokenizer)),
       ranks,
     }));
+}
+
+/** Every vote as a thumb of its own. */
+export function thumbsOf(rows: readonly DatasetRow[], tokenizer: Tokenizer): Thumb[] {
+  return rows.flatMap(({ type, body }) =>
+    type === 'vote'
+      ? [
+          {
+            prompt: tokenizer.encodeChat(body.prompt, { addGenerationPrompt: true }),
+            reply: tokensOf(body.reply, tokenizer),
+            good: body.value > 0,
+          },
+        ]
+      : [],
+  );
 }
 
 function judgedOf({ type, body }: DatasetRow): Judged[] {

@@ -14,6 +14,7 @@ export type { Parameters } from './optim/adamw.ts';
 
 // Training: the model with its trunk kept, the methods, the pipeline.
 export { Policy } from './train/policy.ts';
+export type { Thumb } from './train/kto.ts';
 export { rewardOf } from './train/reward.ts';
 export type { RewardModel } from './train/reward.ts';
 export { runPipeline } from './train/pipeline.ts';

@@ -1,0 +1,44 @@
+import { beforeAll, expect, test } from 'vitest';
+import { buildTokenizer, type Tokenizer } from '@rapport/core';
+import { tinyTokenizer } from '../../../tests/support/tiny-tokenizer.ts';
+import { aRanking, aVote } from '../store/test-store.ts';
+import type { DatasetRow } from '../store/datasets.ts';
+import { rankingsOf, thumbsOf } from './rankings.ts';
+
+let tokenizer: Tokenizer;
+
+beforeAll(async () => {
+  tokenizer = await buildTokenizer(tinyTokenizer);
+});
+
+const rowOf = ({ id, type, body }: ReturnType<typeof aVote>) =>
+  ({ id, device: 'd', type, body }) as DatasetRow;
+const prompt = () =>
+  tokenizer.encodeChat([{ role: 'user', content: 'Hello' }], { addGenerationPrompt: true });
+const said = (text: string) => [...tokenizer.encode(text), tokenizer.endOfTurn];
+
+test('a ranking keeps its ranks, ties included, and its replies end their turn', () => {
+  expect(rankingsOf([rowOf(aRanking([1, 2, 2]))], tokenizer)).toEqual([
+    { prompt: prompt(), replies: [said('1/0'), said('2/1'), said('2/2')], ranks: [1, 2, 2] },
+  ]);
+});
+
+test('a ranking that prefers nothing teaches nothing', () => {
+  expect(rankingsOf([rowOf(aRanking([1, 1, 1]))], tokenizer)).toEqual([]);
+});
+
+test('opposite thumbs on one prompt are a ranking; a thumb alone is none', () => {
+  const [up, down] = [rowOf(aVote(1)), rowOf(aVote(-1))];
+  expect(rankingsOf([up, down], tokenizer)).toEqual([
+    { prompt: prompt(), replies: [said('Hi'), said('No')], ranks: [1, 2] },
+  ]);
+  expect(rankingsOf([up], tokenizer)).toEqual([]);
+});
+
+test('every vote is a thumb of its own, and rankings are none', () => {
+  const rows = [rowOf(aVote(1)), rowOf(aRanking()), rowOf(aVote(-1))];
+  expect(thumbsOf(rows, tokenizer)).toEqual([
+    { prompt: prompt(), reply: said('Hi'), good: true },
+    { prompt: prompt(), reply: said('No'), good: false },
+  ]);
+});
