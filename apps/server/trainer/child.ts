@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Tokenizer } from '@rapport/core';
-import { ownArena, runPipeline, type PipelineSpec } from '@rapport/rlhf';
+import { ownArena, rankingsOf, runPipeline, thumbsOf, type PipelineSpec } from '@rapport/rlhf';
 import { openModel, tokenizerOf } from '../models.ts';
 import { nodeRuntime } from '../node-runtime.ts';
 import type { DatasetRow } from '../store/datasets.ts';
@@ -12,7 +12,6 @@ import { runAttempt, type Training } from './attempt.ts';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import { gateOf } from './gate.ts';
 import { readAdapter, writeAdapter } from './peft.ts';
-import { rankingsOf, thumbsOf } from './rankings.ts';
 import { writeReward } from './reward-file.ts';
 import type { RunSpec } from './spec.ts';
 

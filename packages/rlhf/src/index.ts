@@ -12,8 +12,15 @@ export { crossEntropy, policyLoss, valueLoss } from './losses/policy.ts';
 export { AdamW } from './optim/adamw.ts';
 export type { Parameters } from './optim/adamw.ts';
 
-// Training: the model with its trunk kept, the methods, the pipeline.
+// Training: the model with its trunk kept, judgements as tokens, the methods, the pipeline.
 export { Policy } from './train/policy.ts';
+export type { RowScore } from './train/policy.ts';
+export { rankingsOf, thumbsOf } from './train/judgements.ts';
+export type { Ranking } from './train/rankings.ts';
+export type { Row, TrunkRow } from './train/rows.ts';
+export { dpoDefaults, trainDpo } from './train/dpo.ts';
+export type { PreparedRanking } from './train/dpo.ts';
+export { ktoDefaults, trainKto } from './train/kto.ts';
 export type { Thumb } from './train/kto.ts';
 export { rewardOf } from './train/reward.ts';
 export type { RewardModel } from './train/reward.ts';

@@ -1,9 +1,9 @@
 import { beforeAll, expect, test } from 'vitest';
 import { buildTokenizer, type Tokenizer } from '@rapport/core';
+import { rankingsOf, thumbsOf } from '@rapport/rlhf';
 import { tinyTokenizer } from '../../../tests/support/tiny-tokenizer.ts';
 import { aRanking, aVote } from '../store/test-store.ts';
 import type { DatasetRow } from '../store/datasets.ts';
-import { rankingsOf, thumbsOf } from './rankings.ts';
 
 let tokenizer: Tokenizer;
 

@@ -1,15 +1,8 @@
 // Judgements as the token ids that training reads: rankings, and single thumbs for KTO. Votes become a
 // ranking where one prompt got both thumbs; an edit ranks the person's text above the reply.
-import type { ChatMessage, Provenance, Tokenizer } from '@rapport/core';
-import type { Thumb } from '@rapport/rlhf';
-import type { DatasetRow } from '../store/datasets.ts';
-
-/** Replies of one prompt in order; `ranks`: 1 is best, equal numbers are ties. */
-export interface TokenRanking {
-  prompt: number[];
-  replies: number[][];
-  ranks: number[];
-}
+import type { ChatMessage, Judgement, Provenance, Tokenizer } from '@rapport/core';
+import type { Thumb } from './kto.ts';
+import type { Ranking } from './rankings.ts';
 
 interface Judged {
   prompt: ChatMessage[];
@@ -17,10 +10,10 @@ interface Judged {
   ranks: number[];
 }
 
-/** Rankings of all rows that prefer anything to anything. */
-export function rankingsOf(rows: readonly DatasetRow[], tokenizer: Tokenizer): TokenRanking[] {
-  const judged = rows.flatMap((row) => judgedOf(row));
-  return [...judged, ...votedOn(rows)]
+/** Rankings of all judgements that prefer anything to anything. */
+export function rankingsOf(judgements: readonly Judgement[], tokenizer: Tokenizer): Ranking[] {
+  const judged = judgements.flatMap((judgement) => judgedOf(judgement));
+  return [...judged, ...votedOn(judgements)]
     .filter(({ ranks }) => ranks.some((rank) => rank !== ranks[0]))
     .map(({ prompt, replies, ranks }) => ({
       prompt: tokenizer.encodeChat(prompt, { addGenerationPrompt: true }),
@@ -30,8 +23,8 @@ export function rankingsOf(rows: readonly DatasetRow[], tokenizer: Tokenizer): T
 }
 
 /** Every vote as a thumb of its own. */
-export function thumbsOf(rows: readonly DatasetRow[], tokenizer: Tokenizer): Thumb[] {
-  return rows.flatMap(({ type, body }) =>
+export function thumbsOf(judgements: readonly Judgement[], tokenizer: Tokenizer): Thumb[] {
+  return judgements.flatMap(({ type, body }) =>
     type === 'vote'
       ? [
           {
@@ -44,16 +37,16 @@ export function thumbsOf(rows: readonly DatasetRow[], tokenizer: Tokenizer): Thu
   );
 }
 
-function judgedOf({ type, body }: DatasetRow): Judged[] {
+function judgedOf({ type, body }: Judgement): Judged[] {
   if (type === 'ranking') return [body];
   if (type === 'edit')
     return [{ prompt: body.prompt, replies: [{ text: body.text }, body.reply], ranks: [1, 2] }];
   return [];
 }
 
-function votedOn(rows: readonly DatasetRow[]): Judged[] {
+function votedOn(judgements: readonly Judgement[]): Judged[] {
   const groups = new Map<string, Judged>();
-  for (const { type, body } of rows) {
+  for (const { type, body } of judgements) {
     if (type !== 'vote') continue;
     const key = JSON.stringify(body.prompt);
     const group = groups.get(key) ?? { prompt: body.prompt, replies: [], ranks: [] };
