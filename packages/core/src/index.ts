@@ -145,6 +145,7 @@ export { linearSites } from './models/sites.ts';
 export type { LinearSite } from './models/sites.ts';
 export { adapterFeeds, joinAdapters } from './models/adapter.ts';
 export type { Adapter } from './models/adapter.ts';
+export { foldAdapter } from './models/fold-adapter.ts';
 export { readPeft, readPeftConfig, writePeft } from './models/peft.ts';
 
 // Generation: one conversation, streamed, with everything that can be asked of sampling.

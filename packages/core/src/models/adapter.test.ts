@@ -11,6 +11,7 @@ import { createSimdRuntime } from '../runtime/simd/simd-runtime.ts';
 import type { Checkpoint } from '../weights/checkpoint.ts';
 import { adapterFeeds, joinAdapters, type Adapter } from './adapter.ts';
 import { chatGraph } from './chat-graph.ts';
+import { foldAdapter } from './fold-adapter.ts';
 import { causalMask } from './model-graph.ts';
 import { linearSites, type LinearSite } from './sites.ts';
 
@@ -83,6 +84,8 @@ describe.each(runtimes)('on %s', (_, start, names) => {
     expect(furthest(both, await oracle([first, second]))).toBeLessThan(tolerance);
     expect(furthest(both, await said(first))).toBeGreaterThan(100 * tolerance);
     expect(furthest(both, await said(second))).toBeGreaterThan(100 * tolerance);
+    const onTop = await logits(runtime, foldAdapter(checkpoint, first), sites, second);
+    expect(furthest(both, onTop)).toBeLessThan(tolerance);
   });
 });
 
