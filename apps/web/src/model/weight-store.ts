@@ -2,7 +2,8 @@
 // its digest is whole and verified; one ending in `.part` is still arriving. Workers only.
 import type { Part } from './download.ts';
 
-const FOLDER = 'weights';
+/** `weights` holds what the server gave, `personal` what was learned here. */
+export type StoreFolder = 'weights' | 'personal';
 
 /** The kept weights of this origin. */
 export class WeightStore {
@@ -12,9 +13,9 @@ export class WeightStore {
     this.#folder = folder;
   }
 
-  static async open(): Promise<WeightStore> {
+  static async open(folder: StoreFolder = 'weights'): Promise<WeightStore> {
     const root = await navigator.storage.getDirectory();
-    return new WeightStore(await root.getDirectoryHandle(FOLDER, { create: true }));
+    return new WeightStore(await root.getDirectoryHandle(folder, { create: true }));
   }
 
   /** The verified file with this digest, or undefined. */

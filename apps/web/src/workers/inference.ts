@@ -59,8 +59,10 @@ export interface InferenceService {
   speak: Method<SpeakRequest, SpokenToken, SpokenReply[]>;
   /** Brings the file of an adapter here, verified. */
   fetchAdapter: Method<AdapterRef, FetchProgress, void>;
-  /** Speaks with a kept adapter from the next reply on; null is the bare base. */
+  /** Speaks with a kept adapter from the next reply on; null is the bare base. Nothing personal stays. */
   useAdapter: Method<AdapterRef | null, never, void>;
+  /** Speaks with the release and this personal adapter together; null is the release alone. */
+  usePersonal: Method<AdapterRef | null, never, void>;
   /** The largest difference of log-probabilities met; above the tolerance it throws. */
   checkGolden: Method<Golden, never, number>;
   /** Frees every kept file that is not in the list. */

@@ -1,4 +1,5 @@
 // The inference worker: weights, tokenizer and ONNX Runtime live here and nowhere else in the page.
+import { RapportError } from '@rapport/core';
 import { download } from '../model/download.ts';
 import { WeightStore } from '../model/weight-store.ts';
 import { serve, type Method } from './channel.ts';
@@ -8,6 +9,7 @@ import { allowOwnScripts } from './trusted-scripts.ts';
 
 allowOwnScripts();
 const store = WeightStore.open();
+const personal = WeightStore.open('personal');
 const speaker = new Speaker();
 
 const service: InferenceService = {
@@ -33,6 +35,18 @@ const service: InferenceService = {
   async *useAdapter(adapter) {
     const file = adapter && (await (await store).find(adapter.file.digest));
     await speaker.useAdapter(adapter && file ? { ...adapter, blob: file } : null);
+  },
+
+  async *usePersonal(adapter) {
+    const file = adapter && (await (await personal).find(adapter.file.digest));
+    if (adapter && !file) {
+      throw new RapportError(
+        'training/adapter-lost',
+        'The file of your personal adapter is gone: the browser has cleared it.',
+        'Teach a new one from your votes.',
+      );
+    }
+    await speaker.usePersonal(adapter && file ? { ...adapter, blob: file } : null);
   },
 
   async *checkGolden(golden) {

@@ -1,9 +1,11 @@
 // The open model: how its files become an engine, how it speaks, and how a release is tried.
 import {
+  type Adapter,
   blobSource,
   buildTokenizer,
   ChatEngine,
   type Golden,
+  joinAdapters,
   RapportError,
   readPeft,
   type SpeakRequest,
@@ -14,8 +16,12 @@ import { startBackend } from './backend.ts';
 import type { AdapterRef, BackendChoice, ModelManifest, OpenedModel } from './inference.ts';
 import { openCheckpoint } from './open-checkpoint.ts';
 
+/** An adapter with its file. */
+type KeptAdapter = AdapterRef & { blob: Blob };
+
 export class Speaker {
   #engine: ChatEngine | undefined;
+  #release: Adapter | null = null;
 
   async open(
     manifest: ModelManifest,
@@ -40,8 +46,16 @@ export class Speaker {
     return this.#opened().speak(request, signal);
   }
 
-  async useAdapter(adapter: (AdapterRef & { blob: Blob }) | null): Promise<void> {
-    this.#opened().setAdapter(adapter && (await readPeft(blobSource(adapter.blob), adapter)));
+  /** Speaks as a release does, and nothing personal with it. */
+  async useAdapter(adapter: KeptAdapter | null): Promise<void> {
+    this.#release = adapter && (await readPeft(blobSource(adapter.blob), adapter));
+    this.#opened().setAdapter(this.#release);
+  }
+
+  /** Adds a personal adapter to the release; null takes it away. */
+  async usePersonal(adapter: KeptAdapter | null): Promise<void> {
+    const personal = adapter && (await readPeft(blobSource(adapter.blob), adapter));
+    this.#opened().setAdapter(joinAdapters(this.#release, personal));
   }
 
   /** The largest difference of log-probs met. Throws `model/golden-failed` above the tolerance. */

@@ -1,0 +1,274 @@
+// One run of personal training, from judgements to an adapter: reads the replies once, learns from them,
+// compares before and after. Where it runs and where it keeps things is passed in.
+import {
+  foldAdapter,
+  type Adapter,
+  type Checkpoint,
+  type ChatMessage,
+  type Judgement,
+  type Runtime,
+  type Tokenizer,
+} from '@rapport/core';
+import {
+  dpoDefaults,
+  ktoDefaults,
+  Policy,
+  rankingsOf,
+  thumbsOf,
+  trainDpo,
+  trainKto,
+  type PreparedRanking,
+  type Ranking,
+  type Row,
+  type Thumb,
+  type TrunkRow,
+} from '@rapport/rlhf';
+import { compare, type Measured } from './compare.ts';
+import { ordinaryText } from './ordinary-text.ts';
+import type { Comparison, TrainingMethod, TrainingNews, TrainingStage } from './training.ts';
+
+/** Tokens of the longest prompt and of a whole row: what a page's memory allows. */
+const LONGEST_PROMPT = 256;
+const LONGEST_ROW = 448;
+/** Padded tokens of one run of a graph: a second or two of work, then the chat may come in. */
+const BUDGET_TOKENS = 448;
+/** Rows read between two pieces of news. */
+const ROWS_AT_ONCE = 8;
+/** Ordinary text kept apart to measure what training costs. */
+const TEXT_MEASURED = 5;
+
+export interface Lesson {
+  method: TrainingMethod;
+  lessons: readonly Judgement[];
+  heldOut: readonly Judgement[];
+  seed: number;
+}
+
+export interface Classroom {
+  checkpoint: Checkpoint;
+  tokenizer: Tokenizer;
+  runtime: Runtime;
+  /** What speaks now; the new adapter is learned on top of it. */
+  release: Adapter | null;
+  /** Milliseconds of work done: time spent waiting for the chat left out. */
+  worked: () => number;
+}
+
+export interface Taught {
+  adapter: Adapter;
+  comparison: Comparison;
+  tokensTrained: number;
+}
+
+/** Yields progress, returns the adapter. Throws `train/*`, and an AbortError soon after `signal`. */
+export async function* teach(
+  { method, lessons, heldOut, seed }: Lesson,
+  { checkpoint, tokenizer, runtime, release, worked }: Classroom,
+  signal: AbortSignal,
+): AsyncGenerator<TrainingNews, Taught> {
+  const base = release ? foldAdapter(checkpoint, release) : checkpoint;
+  const policy = new Policy(base, runtime, { budgetTokens: BUDGET_TOKENS });
+  const short = (all: readonly Judgement[]) => all.map((one) => shortened(one, tokenizer));
+  const reader = new Reader(policy, signal);
+  try {
+    const rankings =
+      method === 'dpo' ? rankingsOf(short(lessons), tokenizer).flatMap(inSmallParts) : [];
+    const measured = measuredOf(method, short(heldOut), tokenizer);
+    const text = textRows(tokenizer);
+    const rows = [...rankings.flatMap(rowsOf), ...measured.rows, ...text];
+    const read = yield* reader.read(rows.map(cut));
+    // Sessions hold a copy of the weights each: one at a time.
+    await policy.dispose();
+    const refSums = yield* reader.score(read, null);
+    await policy.dispose();
+
+    const judged = read.slice(0, rows.length - measured.rows.length - text.length);
+    const mixed = read.slice(rows.length - text.length, rows.length - TEXT_MEASURED);
+    const steps =
+      method === 'dpo'
+        ? trainDpo(
+            policy,
+            regroup(rankings, judged, refSums),
+            mixed,
+            { ...dpoDefaults, seed, epochs: 3, minSteps: 24, ptxRows: 2 },
+            signal,
+          )
+        : trainKto(
+            policy,
+            thumbsOf(short(lessons).flatMap(asVotes), tokenizer).map(cut),
+            mixed,
+            { ...ktoDefaults, seed, epochs: 3, ptxRows: 2 },
+            signal,
+          );
+    const adapter = yield* learn(steps, worked);
+    await policy.dispose();
+
+    const apart = <T>(all: readonly T[]): T[] => [
+      ...all.slice(judged.length, judged.length + measured.rows.length),
+      ...all.slice(-TEXT_MEASURED),
+    ];
+    const comparison = compare(measured, {
+      lengths: apart(read).map(({ reply }) => reply.length),
+      before: apart(refSums),
+      after: yield* reader.score(apart(read), adapter),
+    });
+    return { adapter, comparison, tokensTrained: policy.tokensTrained };
+  } finally {
+    await policy.dispose();
+  }
+}
+
+/** Steps of either method as news. */
+async function* learn(
+  steps: ReturnType<typeof trainDpo> | ReturnType<typeof trainKto>,
+  worked: () => number,
+): AsyncGenerator<TrainingNews, Adapter> {
+  let startedMs = worked();
+  for (;;) {
+    const next = await steps.next();
+    if (next.done) return next.value;
+    const { step, of, loss } = next.value;
+    const margin = 'margin' in next.value ? next.value.margin : null;
+    const workMs = worked() - startedMs;
+    yield { kind: 'step', step: { step, of, loss, margin, kl: null, workMs } };
+    startedMs = worked();
+  }
+}
+
+/** Reads and scores rows in small parts, each of which is news. */
+class Reader {
+  readonly #policy: Policy;
+  readonly #signal: AbortSignal;
+
+  constructor(policy: Policy, signal: AbortSignal) {
+    this.#policy = policy;
+    this.#signal = signal;
+  }
+
+  /** The lower half of the model over every row: half of the reading. */
+  read(rows: readonly Row[]): AsyncGenerator<TrainingNews, TrunkRow[]> {
+    const at = { stage: 'reading', before: 0, of: 2 * rows.length } as const;
+    return inParts(rows, at, (part) => this.#policy.withTrunk(part, this.#signal));
+  }
+
+  /** Σ log π of each reply. */
+  score(
+    rows: readonly TrunkRow[],
+    adapter: Adapter | null,
+  ): AsyncGenerator<TrainingNews, number[]> {
+    const at = adapter
+      ? ({ stage: 'comparing', before: 0, of: rows.length } as const)
+      : ({ stage: 'reading', before: rows.length, of: 2 * rows.length } as const);
+    return inParts(rows, at, async (part) => {
+      const scores = await this.#policy.score(part, adapter, { signal: this.#signal });
+      return scores.map(({ logprobs }) => logprobs.reduce((a, b) => a + b, 0));
+    });
+  }
+}
+
+async function* inParts<T, R>(
+  items: readonly T[],
+  { stage, before, of }: { stage: TrainingStage; before: number; of: number },
+  act: (part: readonly T[]) => Promise<R[]>,
+): AsyncGenerator<TrainingNews, R[]> {
+  const all: R[] = [];
+  while (all.length < items.length) {
+    yield { kind: 'stage', stage, done: before + all.length, of };
+    all.push(...(await act(items.slice(all.length, all.length + ROWS_AT_ONCE))));
+  }
+  return all;
+}
+
+/** For thumbs a decided ranking is two votes: its best reply is good, its worst is bad. */
+function asVotes({ type, body }: Judgement): Judgement[] {
+  if (type !== 'ranking') return [{ type, body } as Judgement];
+  const [best, worst] = [Math.min(...body.ranks), Math.max(...body.ranks)];
+  if (best === worst) return [];
+  return body.replies.flatMap((reply, i) => {
+    const rank = body.ranks[i];
+    if (rank !== best && rank !== worst) return [];
+    return [{ type: 'vote', body: { prompt: body.prompt, reply, value: rank === best ? 1 : -1 } }];
+  });
+}
+
+/** The conversation without its oldest turns, so that it fits; a system message stays. */
+function shortened(judgement: Judgement, tokenizer: Tokenizer): Judgement {
+  const fits = (prompt: ChatMessage[]) =>
+    tokenizer.encodeChat(prompt, { addGenerationPrompt: true }).length <= LONGEST_PROMPT;
+  let { prompt } = judgement.body;
+  while (prompt.length > 1 && !fits(prompt)) {
+    const oldest = prompt[0]!.role === 'system' ? 1 : 0;
+    if (oldest >= prompt.length - 1) break;
+    prompt = prompt.toSpliced(oldest, 1);
+  }
+  return { ...judgement, body: { ...judgement.body, prompt } } as Judgement;
+}
+
+/** A row that a page has the memory for: the prompt's end, the reply's beginning. */
+function cut<T extends Row>(row: T): T {
+  const prompt = row.prompt.slice(-LONGEST_PROMPT);
+  return { ...row, prompt, reply: row.reply.slice(0, LONGEST_ROW - prompt.length) };
+}
+
+/** A ranking too large for one run, as the pairs of its neighbours. */
+function inSmallParts(ranking: Ranking): Ranking[] {
+  const rows = rowsOf(ranking).map(cut);
+  const widest = Math.max(...rows.map(({ prompt, reply }) => prompt.length + reply.length));
+  const { prompt, replies, ranks } = ranking;
+  if (replies.length <= 2 || widest * replies.length <= BUDGET_TOKENS) return [ranking];
+  const order = replies.map((_, i) => i).sort((a, b) => ranks[a]! - ranks[b]!);
+  return order.slice(1).flatMap((worse, k) => {
+    const better = order[k]!;
+    if (ranks[better] === ranks[worse]) return [];
+    return [{ prompt, replies: [replies[better]!, replies[worse]!], ranks: [1, 2] }];
+  });
+}
+
+const rowsOf = ({ prompt, replies }: Ranking): Row[] => replies.map((reply) => ({ prompt, reply }));
+
+function regroup(
+  rankings: readonly Ranking[],
+  rows: readonly TrunkRow[],
+  refSums: readonly number[],
+): PreparedRanking[] {
+  let at = 0;
+  return rankings.map(({ replies, ranks }) => {
+    const [start, end] = [at, (at += replies.length)];
+    return { rows: rows.slice(start, end), refSums: refSums.slice(start, end), ranks };
+  });
+}
+
+/** What was kept apart, as rows and the pairs they make. */
+function measuredOf(
+  method: TrainingMethod,
+  heldOut: readonly Judgement[],
+  tokenizer: Tokenizer,
+): Measured & { rows: Row[] } {
+  if (method === 'kto') {
+    const rows = thumbsOf(heldOut.flatMap(asVotes), tokenizer);
+    return { rows, pairs: crossed(rows) };
+  }
+  const rows: Row[] = [];
+  const pairs: Measured['pairs'][number][] = [];
+  for (const ranking of rankingsOf(heldOut, tokenizer)) {
+    const start = rows.push(...rowsOf(ranking)) - ranking.replies.length;
+    ranking.ranks.forEach((a, i) =>
+      ranking.ranks.forEach((b, j) => {
+        if (a < b) pairs.push({ better: start + i, worse: start + j });
+      }),
+    );
+  }
+  return { rows, pairs };
+}
+
+const crossed = (thumbs: readonly Thumb[]): Measured['pairs'] =>
+  thumbs.flatMap(({ good }, better) =>
+    good ? thumbs.flatMap((other, worse) => (other.good ? [] : [{ better, worse }])) : [],
+  );
+
+function textRows(tokenizer: Tokenizer): Row[] {
+  return ordinaryText.map(({ ask, answer }) => ({
+    prompt: tokenizer.encodeChat([{ role: 'user', content: ask }], { addGenerationPrompt: true }),
+    reply: [...tokenizer.encode(answer), tokenizer.endOfTurn],
+  }));
+}

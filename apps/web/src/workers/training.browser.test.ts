@@ -1,0 +1,100 @@
+// The real training worker on a tiny checkpoint: files from the origin's storage, ONNX Runtime on WASM
+// threads, judgements in, a personal adapter out.
+import { beforeAll, expect, test } from 'vitest';
+import { Random, sha256Hex, type Judgement } from '@rapport/core';
+import configUrl from '../../../../tests/reference/checkpoints/llama-tied/config.json?url';
+import weightsUrl from '../../../../tests/reference/checkpoints/llama-tied/model.safetensors?url';
+import { tinyTokenizer } from '../../../../tests/support/tiny-tokenizer.ts';
+import { finish } from './channel.ts';
+import type { ModelManifest } from './inference.ts';
+import { startTraining } from './start-training.ts';
+import type { TrainingNews, TrainingOrder } from './training.ts';
+
+let manifest: ModelManifest;
+
+beforeAll(async () => {
+  const text = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+  const files = {
+    'config.json': await bytesAt(configUrl),
+    'model.safetensors': await bytesAt(weightsUrl),
+    'tokenizer.json': text(tinyTokenizer.tokenizerJson),
+    'tokenizer_config.json': text(tinyTokenizer.tokenizerConfig),
+  };
+  const kept = await Promise.all(Object.entries(files).map(([name, bytes]) => keep(name, bytes)));
+  manifest = { name: 'tiny', format: 'safetensors', digest: 'tiny', files: kept };
+});
+
+async function bytesAt(url: string): Promise<Uint8Array> {
+  return new Uint8Array(await (await fetch(url)).arrayBuffer());
+}
+
+async function keep(name: string, bytes: Uint8Array) {
+  const digest = await sha256Hex(bytes);
+  const root = await navigator.storage.getDirectory();
+  const folder = await root.getDirectoryHandle('weights', { create: true });
+  const writable = await (await folder.getFileHandle(digest, { create: true })).createWritable();
+  await writable.write(bytes as BufferSource);
+  await writable.close();
+  return { name, digest, sizeBytes: bytes.byteLength, chunks: { size: 1 << 20, sha256: [] } };
+}
+
+/** Rankings of random words by a person who likes the letter e. */
+function rankings(count: number, random: Random): Judgement[] {
+  const word = (letters: string, length: number) =>
+    Array.from({ length }, () => letters[random.integer(letters.length)]).join('');
+  const provenance = {
+    release: 'base',
+    adapter: null,
+    sampling: { temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, maxTokens: 64 },
+    seed: 0,
+    tokens: [],
+    logprobs: [],
+  };
+  return Array.from({ length: count }, () => ({
+    type: 'ranking',
+    body: {
+      prompt: [{ role: 'user', content: word('abcdefgh', 5) }],
+      replies: [word('eeeeab', 8), word('bcdfgh', 8)].map((text) => ({ text, provenance })),
+      ranks: [1, 2],
+    },
+  }));
+}
+
+function order(): TrainingOrder {
+  const random = new Random(3);
+  const lessons = rankings(16, random);
+  const heldOut = rankings(6, random);
+  const around = { manifest, backend: 'wasm', release: null, method: 'dpo', seed: 1 } as const;
+  return { id: crypto.randomUUID(), ...around, lessons, heldOut };
+}
+
+test('what a person prefers becomes likelier, on prompts kept apart too', async () => {
+  const { trainer, end } = startTraining();
+  const news: TrainingNews[] = [];
+  const outcome = await finish(trainer.train(order()), (value) => news.push(value));
+  end();
+  const steps = news.flatMap((one) => (one.kind === 'step' ? [one.step] : []));
+  expect(steps[0]!.loss).toBeCloseTo(Math.LN2, 4);
+  expect(steps.at(-1)!.loss).toBeLessThan(0.6);
+  expect(outcome.comparison).toMatchObject({ pairs: 6, gained: 6 });
+  expect(outcome.comparison.marginAfter).toBeGreaterThan(outcome.comparison.marginBefore);
+  expect(outcome.adapter.rank).toBe(8);
+});
+
+test('a run that is held computes nothing until it is let go on', async () => {
+  const { trainer, end } = startTraining();
+  const run = trainer.train(order());
+  let step = await run.next();
+  while (step.value && 'kind' in step.value && step.value.kind !== 'step') step = await run.next();
+  await finish(trainer.hold(true));
+  let moved = 0;
+  const rest = finish(run, () => moved++);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const heldAt = moved;
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(moved).toBe(heldAt);
+  await finish(trainer.hold(false));
+  await rest;
+  expect(moved).toBeGreaterThan(heldAt);
+  end();
+});

@@ -1,0 +1,76 @@
+// The typed port to the training worker: what the page may ask of it, in plain data.
+import type { Judgement } from '@rapport/core';
+import type { Method, Remote } from './channel.ts';
+import type { AdapterRef, BackendChoice, ModelManifest } from './inference.ts';
+
+export type TrainingMethod = 'dpo' | 'kto';
+
+/** All that a run needs; the same order with the same id goes on where an earlier attempt stopped. */
+export interface TrainingOrder {
+  id: string;
+  manifest: ModelManifest;
+  backend: BackendChoice;
+  /** The release the person talks with: the personal adapter is learned on top of it. */
+  release: AdapterRef | null;
+  method: TrainingMethod;
+  /** What is learned from. */
+  lessons: Judgement[];
+  /** What is kept apart, to compare before and after. */
+  heldOut: Judgement[];
+  seed: number;
+}
+
+/** `opening` the model, `reading` the replies, `learning` from them, `comparing` before and after. */
+export type TrainingStage = 'opening' | 'reading' | 'learning' | 'comparing';
+
+/** One optimiser step. */
+export interface TrainingStep {
+  step: number;
+  of: number;
+  loss: number;
+  /** DPO: mean β·(ℓ_better − ℓ_worse) of the pairs of this step. */
+  margin: number | null;
+  /** Mean log π_ref − log π per token of the replies of this step, which the reference spoke: KL(π_ref‖π). */
+  kl: number | null;
+  /** Milliseconds this step computed, waiting left out. */
+  workMs: number;
+}
+
+export type TrainingNews =
+  | { kind: 'stage'; stage: TrainingStage; done: number; of: number }
+  | { kind: 'step'; step: TrainingStep }
+  /** Progress up to this step is on the disk. */
+  | { kind: 'saved'; step: number };
+
+/** The person's held-out judgements, before and after: how often the model prefers what they prefer. */
+export interface Comparison {
+  /** Pairs of replies kept apart, of one prompt for DPO, of any two thumbs for KTO. */
+  pairs: number;
+  /** Pairs whose better reply is likelier per token. */
+  rightBefore: number;
+  rightAfter: number;
+  /** Pairs whose better reply gained on the other. */
+  gained: number;
+  /** Mean difference of the log-probs per token, better − worse. */
+  marginBefore: number;
+  marginAfter: number;
+  /** Relative change of the negative log-likelihood of ordinary text. */
+  nllChange: number;
+}
+
+export interface TrainingOutcome {
+  adapter: AdapterRef;
+  comparison: Comparison;
+  tokensTrained: number;
+  seconds: number;
+}
+
+/** The methods of the training worker. */
+export interface TrainingService {
+  /** Trains to the end; aborted, it keeps what was saved. */
+  train: Method<TrainingOrder, TrainingNews, TrainingOutcome>;
+  /** True: compute nothing until told otherwise. Takes effect before the next piece of work. */
+  hold: Method<boolean, never, void>;
+}
+
+export type Trainer = Remote<TrainingService>;

@@ -1,0 +1,106 @@
+// The training worker: it is started for one run and ended after it, since WASM memory never shrinks.
+import {
+  blobSource,
+  buildTokenizer,
+  RapportError,
+  readPeft,
+  sha256Hex,
+  writePeft,
+  type Adapter,
+} from '@rapport/core';
+import { WeightStore } from '../model/weight-store.ts';
+import { startBackend } from './backend.ts';
+import { serve, type Method } from './channel.ts';
+import { Gate, gated } from './gate.ts';
+import type { AdapterRef } from './inference.ts';
+import { openCheckpoint } from './open-checkpoint.ts';
+import { teach } from './teach.ts';
+import type { TrainingOrder, TrainingService } from './training.ts';
+import { allowOwnScripts } from './trusted-scripts.ts';
+
+allowOwnScripts();
+const gate = new Gate();
+
+const service: TrainingService = {
+  async *train(order, signal) {
+    const startedMs = performance.now();
+    yield { kind: 'stage', stage: 'opening', done: 0, of: 1 };
+    const { runtime } = await startBackend(order.backend);
+    const { checkpoint, release } = await openFiles(order);
+    const tokenizer = await buildTokenizer(checkpoint.tokenizer);
+    const classroom = {
+      checkpoint,
+      tokenizer,
+      release,
+      runtime: gated(runtime, gate, signal),
+      worked: () => performance.now() - gate.waitedMs,
+    };
+    const taught = yield* withRemedy(teach(order, classroom, signal));
+    const { adapter, comparison, tokensTrained } = taught;
+    return {
+      adapter: await keep(adapter),
+      comparison,
+      tokensTrained,
+      seconds: (performance.now() - startedMs) / 1000,
+    };
+  },
+
+  async *hold(still) {
+    if (still) gate.close();
+    else gate.open();
+  },
+};
+
+/** ONNX Runtime says in many words that a page has no memory left; the person is told in one. */
+async function* withRemedy<Y, R>(run: AsyncGenerator<Y, R>): AsyncGenerator<Y, R> {
+  try {
+    return yield* run;
+  } catch (error) {
+    const { message } = error as Error;
+    if (!/bad_alloc|memory|allocat|Aborted\(/i.test(message)) throw error;
+    throw new RapportError(
+      'training/memory',
+      'This device has too little free memory to train.',
+      'Close other tabs and programs, then resume.',
+    );
+  }
+}
+
+/** The model and the release that the person talks with, from the kept files. */
+async function openFiles({ manifest, release }: TrainingOrder) {
+  const store = await WeightStore.open();
+  const found = async (digest: string): Promise<File> => {
+    const file = await store.find(digest);
+    if (file) return file;
+    throw new RapportError(
+      'training/no-model',
+      'A file of the model is not on this device.',
+      'Let the model be fetched first, then try again.',
+    );
+  };
+  const files = new Map<string, File>();
+  for (const { name, digest } of manifest.files) files.set(name, await found(digest));
+  return {
+    checkpoint: await openCheckpoint(manifest, files),
+    release: release && (await readPeft(blobSource(await found(release.file.digest)), release)),
+  };
+}
+
+/** Puts the adapter among the personal ones, under its digest. */
+async function keep(adapter: Adapter): Promise<AdapterRef> {
+  const { tensors } = writePeft(adapter);
+  const digest = await sha256Hex(tensors);
+  const store = await WeightStore.open('personal');
+  const part = await store.part(digest);
+  part.truncate(0);
+  part.append(tensors);
+  await part.finish();
+  return {
+    file: { name: 'adapter', digest, sizeBytes: tensors.byteLength },
+    rank: adapter.rank,
+    alpha: adapter.alpha,
+    targets: [...adapter.targets.keys()],
+  };
+}
+
+serve(self as never, service as unknown as Record<string, Method>);
