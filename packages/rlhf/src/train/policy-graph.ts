@@ -104,5 +104,14 @@ export function policyGraph(
  */
 function tokenLogprobs(hidden: Value, head: Value, targets: Value): Value {
   const chosen = op.reduceSum(op.mul(hidden, op.gather(head, targets)), [1]);
-  return op.sub(chosen, op.reduceLogSumExp(op.matmulTransposed(hidden, head), [1]));
+  return op.sub(chosen, logSumExp(op.matmulTransposed(hidden, head)));
+}
+
+/** log Σ exp over the last axis in two steps: in one, a vocabulary's worth of fp32 addends loses 2e-4. */
+function logSumExp(logits: Value): Value {
+  const width = logits.shape[1] as number;
+  let part = Math.floor(Math.sqrt(width));
+  while (width % part > 0) part--;
+  const parts = op.reshape(logits, ['N', width / part, part]);
+  return op.reduceLogSumExp(op.reduceLogSumExp(parts, [2]), [1]);
 }
