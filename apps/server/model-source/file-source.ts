@@ -1,28 +1,30 @@
 // A file on this machine as a ByteSource: only the ranges asked for come into memory.
-import { open } from 'node:fs/promises';
+import { close, fstat, open, read } from 'node:fs';
+import { promisify } from 'node:util';
 import type { ByteSource } from '@rapport/core';
 
-/** A file opened for reading; close it when the checkpoint is no longer read. */
-export interface FileSource extends ByteSource {
-  close(): Promise<void>;
-}
+const [openAt, sizeAt, readAt] = [promisify(open), promisify(fstat), promisify(read)];
+const forgotten = new FinalizationRegistry<number>((file) => close(file));
 
-/** Opens `path`. Errors of the file system come through as they are. */
-export async function openFile(path: string): Promise<FileSource> {
-  const file = await open(path, 'r');
-  const { size: sizeBytes } = await file.stat();
-  return {
+/** Opens `path`; it is closed when nobody holds the source any more. Errors of the file system come as they are. */
+export async function openFile(path: string): Promise<ByteSource> {
+  const file = await openAt(path, 'r');
+  const { size: sizeBytes } = await sizeAt(file);
+  const source: ByteSource = {
     sizeBytes,
     async read(offset, length) {
-      const bytes = new Uint8Array(length);
+      // Naming the source keeps it, and so the file, until the read is done.
+      const bytes = new Uint8Array(Math.max(0, Math.min(length, source.sizeBytes - offset)));
       let filled = 0;
-      while (filled < length) {
-        const { bytesRead } = await file.read(bytes, filled, length - filled, offset + filled);
+      while (filled < bytes.length) {
+        const place = offset + filled;
+        const { bytesRead } = await readAt(file, bytes, filled, bytes.length - filled, place);
         if (bytesRead === 0) break;
         filled += bytesRead;
       }
       return bytes.subarray(0, filled);
     },
-    close: () => file.close(),
   };
+  forgotten.register(source, file);
+  return source;
 }
