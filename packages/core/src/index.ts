@@ -124,6 +124,7 @@ export {
 
 // Randomness: seeded, with a state that can be saved.
 export { Random } from './random.ts';
+export type { RandomState } from './random.ts';
 
 // Runtimes: what graphs run on. ONNX Runtime, and our own WASM SIMD kernels on quantised blocks as stored.
 export type { Runtime, Session } from './runtime/runtime.ts';

@@ -18,6 +18,7 @@ export type { RowScore } from './train/policy.ts';
 export { rankingsOf, thumbsOf } from './train/judgements.ts';
 export type { Ranking } from './train/rankings.ts';
 export type { Row, TrunkRow } from './train/rows.ts';
+export type { CourseState } from './train/course.ts';
 export { dpoDefaults, trainDpo } from './train/dpo.ts';
 export type { PreparedRanking } from './train/dpo.ts';
 export { ktoDefaults, trainKto } from './train/kto.ts';

@@ -1,13 +1,14 @@
 // DPO (arXiv 2305.18290) on rankings: all pairs of a ranking, weighted 1/|P|, reference = the adapter off.
 // Left out: sampling of pairs, a second copy of the model.
-import { float32, int64, op, Random, RapportError } from '@rapport/core';
+import { float32, int64, op, RapportError } from '@rapport/core';
 import type { Adapter } from '@rapport/core';
 import { crossEntropy } from '../losses/policy.ts';
 import { dpoLoss } from '../losses/preference.ts';
-import { AdamW } from '../optim/adamw.ts';
 import type { Parameters } from '../optim/adamw.ts';
 import { rateAt } from '../optim/schedule.ts';
 import { newAdapter, parametersOf } from './adapter.ts';
+import { Course } from './course.ts';
+import type { Keeping } from './course.ts';
 import type { Policy } from './policy.ts';
 import { pairsOf } from './rankings.ts';
 import type { Pair } from './rankings.ts';
@@ -82,7 +83,7 @@ interface Task {
 }
 
 /**
- * Trains an adapter from zero; yields a record per step, returns the adapter.
+ * Trains an adapter from zero, or from where `keeping` says; yields a record per step, returns the adapter.
  *
  * @throws RapportError `train/no-pairs`, `train/not-finite`.
  */
@@ -92,6 +93,7 @@ export async function* trainDpo(
   text: readonly TrunkRow[],
   config: DpoConfig = dpoDefaults,
   signal?: AbortSignal,
+  keeping: Keeping = {},
 ): AsyncGenerator<DpoRecord, Adapter> {
   const tasks = rankings.flatMap(taskOf);
   if (tasks.length === 0) {
@@ -101,10 +103,11 @@ export async function* trainDpo(
       'Collect rankings in which at least one reply is better than another.',
     );
   }
-  const random = new Random(config.seed);
-  const adapter = newAdapter(policy.sites, config, random);
+  const course = new Course(keeping, config.seed, (random) =>
+    newAdapter(policy.sites, config, random),
+  );
+  const { random, adapter, adam } = course;
   const parameters = parametersOf(adapter);
-  const adam = new AdamW({ betas: [0.9, 0.99] });
   const perEpoch = Math.ceil(tasks.length / config.promptsPerStep);
   const of = Math.min(config.maxSteps, Math.max(config.minSteps, perEpoch * config.epochs));
   const trainer = await policy.trainer(config.rank, (p) => {
@@ -119,12 +122,9 @@ export async function* trainDpo(
     return { loss: op.add(preference, nll), results: { logratios, preference } };
   });
   try {
-    let queue: Task[] = [];
-    for (let step = 0; step < of; step++) {
+    for (let step = course.step; step < of; step++) {
       signal?.throwIfAborted();
-      if (queue.length < Math.min(config.promptsPerStep, tasks.length))
-        queue = random.shuffle(tasks);
-      const batch = queue.splice(0, config.promptsPerStep);
+      const batch = course.draw(tasks, config.promptsPerStep);
       const gradients: Parameters = new Map();
       let [loss, margin, right, count] = [0, 0, 0, 0];
       for (const task of batch) {
@@ -174,6 +174,7 @@ export async function* trainDpo(
         ptxRatio,
         lr,
       };
+      await course.keep(step + 1);
     }
     return adapter;
   } finally {

@@ -4,10 +4,11 @@ import { float32, op, Random, RapportError } from '@rapport/core';
 import type { Adapter } from '@rapport/core';
 import { crossEntropy } from '../losses/policy.ts';
 import { ktoLoss } from '../losses/preference.ts';
-import { AdamW } from '../optim/adamw.ts';
 import type { Parameters } from '../optim/adamw.ts';
 import { rateAt } from '../optim/schedule.ts';
 import { newAdapter, parametersOf } from './adapter.ts';
+import { Course } from './course.ts';
+import type { Keeping } from './course.ts';
 import type { Policy, RowScore } from './policy.ts';
 import { lengthOf, packByLength } from './rows.ts';
 import type { Row, TrunkRow } from './rows.ts';
@@ -69,7 +70,7 @@ interface Task {
 }
 
 /**
- * Trains an adapter from zero; yields a record per step, returns the adapter.
+ * Trains an adapter from zero, or from where `keeping` says; yields a record per step, returns the adapter.
  *
  * @throws RapportError `train/few-thumbs`, `train/not-finite`.
  */
@@ -79,6 +80,7 @@ export async function* trainKto(
   text: readonly TrunkRow[],
   config: KtoConfig = ktoDefaults,
   signal?: AbortSignal,
+  keeping: Keeping = {},
 ): AsyncGenerator<KtoRecord, Adapter> {
   const up = thumbs.filter(({ good }) => good).length;
   if (up === 0 || up === thumbs.length) {
@@ -88,13 +90,15 @@ export async function* trainKto(
       'Collect good and bad votes.',
     );
   }
-  const random = new Random(config.seed);
-  const tasks = await prepare(policy, random.shuffle(thumbs), signal);
+  // Partners are by the seed alone, so that they are the same after a resume.
+  const tasks = await prepare(policy, new Random(config.seed).shuffle(thumbs), signal);
   const balance = (n: number) => Math.min(config.balanceCap, Math.max(1, (thumbs.length - n) / n));
   const weightOf = (good: boolean) => balance(good ? up : thumbs.length - up);
-  const adapter = newAdapter(policy.sites, config, random);
+  const course = new Course(keeping, config.seed, (random) =>
+    newAdapter(policy.sites, config, random),
+  );
+  const { random, adapter, adam } = course;
   const parameters = parametersOf(adapter);
-  const adam = new AdamW({ betas: [0.9, 0.99] });
   const trainer = await policy.trainer(config.rank, (p) => {
     const row = (name: string) => p.input(name, 'float32', ['B']);
     const z = p.input('z', 'float32', []);
@@ -128,11 +132,9 @@ export async function* trainKto(
   const perEpoch = Math.ceil(tasks.length / config.batch);
   const of = perEpoch * config.epochs;
   try {
-    let queue: Task[] = [];
-    for (let step = 0; step < of; step++) {
+    for (let step = course.step; step < of; step++) {
       signal?.throwIfAborted();
-      if (queue.length === 0) queue = random.shuffle(tasks);
-      const batch = queue.splice(0, config.batch);
+      const batch = course.draw(tasks, config.batch, 1);
       const others = await policy.score(
         batch.map(({ other }) => other),
         adapter,
@@ -167,6 +169,7 @@ export async function* trainKto(
         ? (mixed.ptxCoef * mixed.ptxNorm) / mixed.gradientNorm
         : 0;
       yield { stage: 'kto', step: step + 1, of, loss, z, gradientNorm, ptxRatio, lr };
+      await course.keep(step + 1);
     }
     return adapter;
   } finally {

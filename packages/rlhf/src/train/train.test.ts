@@ -6,9 +6,11 @@ import { nodeRuntime } from '../../../../tests/support/node-runtime.ts';
 import { tinyCheckpoint } from '../../../../tests/support/tiny.ts';
 import { Speaker } from '../rollout/speaker.ts';
 import { parametersOf } from './adapter.ts';
+import type { CourseState, Keeping } from './course.ts';
 import { trainDpo } from './dpo.ts';
 import type { DpoRecord } from './dpo.ts';
 import { dpoDefaults } from './dpo.ts';
+import { ktoDefaults, trainKto } from './kto.ts';
 import { runPipeline } from './pipeline.ts';
 import type { PipelineRecord, PipelineResult, PipelineSpec } from './pipeline.ts';
 import { Policy } from './policy.ts';
@@ -55,7 +57,10 @@ async function collect<R, T>(run: AsyncGenerator<R, T>): Promise<{ records: R[];
   }
 }
 
-async function dpo(seed: number): Promise<{ records: DpoRecord[]; result: Adapter }> {
+async function dpo(
+  seed: number,
+  keeping: Keeping = {},
+): Promise<{ records: DpoRecord[]; result: Adapter }> {
   const random = new Random(5);
   const policy = new Policy(checkpoint, runtime);
   const prepared = [];
@@ -69,9 +74,8 @@ async function dpo(seed: number): Promise<{ records: DpoRecord[]; result: Adapte
     });
   }
   const text = await policy.withTrunk(rowsOf(6, random));
-  const out = await collect(
-    trainDpo(policy, prepared, text, { ...dpoDefaults, lrPeak: 0.02, minSteps: 20, seed }),
-  );
+  const config = { ...dpoDefaults, lrPeak: 0.02, minSteps: 20, seed };
+  const out = await collect(trainDpo(policy, prepared, text, config, undefined, keeping));
   await policy.dispose();
   return out;
 }
@@ -114,6 +118,37 @@ describe('DPO', () => {
     expect(records.at(-1)!.accuracy).toBeGreaterThan(0.8);
     const again = await dpo(1);
     expect([...parametersOf(again.result)]).toEqual([...parametersOf(result)]);
+  });
+
+  it('goes on from any saved step to the same adapter, bit for bit', async () => {
+    const saved: CourseState[] = [];
+    const save = (state: CourseState) => Promise.resolve(void saved.push(state));
+    const whole = await dpo(1, { save, everySteps: 7 });
+    expect(saved.map(({ step }) => step)).toEqual([7, 14]);
+    for (const resume of saved) {
+      const { records, result } = await dpo(1, { resume: structuredClone(resume) });
+      expect(records.map(({ step }) => step)[0]).toBe(resume.step + 1);
+      expect([...parametersOf(result)]).toEqual([...parametersOf(whole.result)]);
+    }
+  });
+});
+
+describe('KTO', () => {
+  it('goes on from a saved step to the same adapter, bit for bit', async () => {
+    const random = new Random(8);
+    const thumbs = rowsOf(12, random).map((row, i) => ({ ...row, good: i % 2 === 0 }));
+    const kto = async (keeping: Keeping) => {
+      const policy = new Policy(checkpoint, runtime);
+      const text = await policy.withTrunk(rowsOf(4, new Random(2)));
+      const config = { ...ktoDefaults, seed: 4 };
+      const out = await collect(trainKto(policy, thumbs, text, config, undefined, keeping));
+      await policy.dispose();
+      return [...parametersOf(out.result)];
+    };
+    const saved: CourseState[] = [];
+    const save = (state: CourseState) => Promise.resolve(void saved.push(state));
+    const whole = await kto({ save, everySteps: 3 });
+    expect(await kto({ resume: structuredClone(saved[0]!) })).toEqual(whole);
   });
 });
 

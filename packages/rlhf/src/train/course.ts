@@ -1,0 +1,67 @@
+// What a method changes from step to step: the adapter, the optimiser's moments, the random numbers, what
+// is left of this epoch. All of it can be saved, so that a run that was stopped goes on as if it had not been.
+import { Random } from '@rapport/core';
+import type { Adapter, RandomState } from '@rapport/core';
+import { AdamW } from '../optim/adamw.ts';
+import type { AdamState } from '../optim/adamw.ts';
+import { copyAdapter } from './adapter.ts';
+
+/** Plain data: numbers, arrays and maps. */
+export interface CourseState {
+  /** Steps that are done. */
+  readonly step: number;
+  readonly adapter: Adapter;
+  readonly adam: AdamState;
+  readonly random: RandomState;
+  /** Numbers of the tasks that this epoch has still to see. */
+  readonly queue: readonly number[];
+}
+
+export interface Keeping {
+  /** Goes on from here; rankings, thumbs, text and config must be those of the first attempt. */
+  readonly resume?: CourseState | undefined;
+  /** Called after every `everySteps` steps. */
+  readonly save?: (state: CourseState) => Promise<void>;
+  readonly everySteps?: number;
+}
+
+export class Course {
+  /** Steps done before this attempt. */
+  readonly step: number;
+  readonly adapter: Adapter;
+  readonly random: Random;
+  readonly adam = new AdamW({ betas: [0.9, 0.99] });
+  readonly #keeping: Keeping;
+  #queue: number[];
+
+  constructor(keeping: Keeping, seed: number, begin: (random: Random) => Adapter) {
+    const { resume } = keeping;
+    this.#keeping = keeping;
+    this.step = resume?.step ?? 0;
+    this.random = new Random(resume?.random ?? seed);
+    this.adapter = resume ? copyAdapter(resume.adapter) : begin(this.random);
+    this.#queue = [...(resume?.queue ?? [])];
+    if (resume) this.adam.restore(resume.adam);
+  }
+
+  /** The next `count` tasks of a shuffled epoch; a new epoch begins when fewer than `fewest` are left. */
+  draw<T>(tasks: readonly T[], count: number, fewest = count): T[] {
+    if (this.#queue.length < Math.min(fewest, tasks.length)) {
+      this.#queue = this.random.shuffle([...tasks.keys()]);
+    }
+    return this.#queue.splice(0, count).map((i) => tasks[i]!);
+  }
+
+  /** Saves the state after `step` steps, when it is time to. */
+  async keep(step: number): Promise<void> {
+    const { save, everySteps = 1 } = this.#keeping;
+    if (!save || step % everySteps !== 0) return;
+    await save({
+      step,
+      adapter: copyAdapter(this.adapter),
+      adam: this.adam.state(),
+      random: this.random.state(),
+      queue: [...this.#queue],
+    });
+  }
+}
