@@ -1,14 +1,17 @@
-// The walk of one thumb: a person speaks with the base model and judges it, an operator trains on the
-// judgement and publishes, and the next reply is spoken by the release, which says what taught it.
+// The walk of one thumb: a person speaks with the base model and judges it, another person judges too,
+// an operator trains on the judgements and publishes, and the next reply is spoken by the release, which
+// says what taught it.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { aRanking } from '../../apps/server/store/test-store.ts';
 import { openBrowser, runCommand, startRapport, type Rapport } from '../support/rapport.ts';
 
 /** Enough to move a model, too little to teach it: the walk is the point here. */
 const SMALL = {
+  text: { mixed: 2, measured: 2 },
   dpo: { minSteps: 2, maxSteps: 2, epochs: 1, ptxRows: 1 },
   ppo: { iterations: 1, promptsPerIteration: 1, repliesPerPrompt: 2, maxTokens: 16, ptxRows: 1 },
   arena: { prompts: 2, samples: 1, maxTokens: 16 },
@@ -18,6 +21,8 @@ let folder: string;
 let rapport: Rapport;
 let browser: Browser;
 let page: Page;
+/** The release of this walk, once there is one. */
+let id: string;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'rapport-story-'));
@@ -34,24 +39,45 @@ afterAll(async () => {
 const button = (name: string) => page.getByRole('button', { name, exact: true });
 const replies = () => page.getByRole('article', { name: 'Assistant reply' });
 const release = () => page.getByRole('status', { name: 'Release' });
+const model = () => page.getByRole('region', { name: 'Model' });
 
-/** Sends a message and waits for the whole reply; gives the reply. */
+/** Sends a message, sees the reply stream, and waits for the whole of it. */
 async function say(text: string) {
   const before = await replies().count();
   await page.getByRole('textbox', { name: 'Message' }).fill(text);
   await button('Send').click();
   const reply = replies().nth(before);
+  await reply.and(page.locator('[aria-busy=true]')).waitFor();
   await reply.and(page.locator('[aria-busy=false]')).waitFor({ timeout: 120_000 });
   return reply;
 }
 
+/** Who spoke the newest reply, as the page keeps it. */
+const newestProvenance = () =>
+  page.evaluate(async () => {
+    const result = <T>(request: IDBRequest<T>) =>
+      new Promise<T>((resolve) => (request.onsuccess = () => resolve(request.result)));
+    const db = await result(indexedDB.open('rapport'));
+    const rows = await result(db.transaction('messages').objectStore('messages').getAll());
+    db.close();
+    return rows.filter(({ role }) => role === 'assistant').at(-1).provenance;
+  });
+
 const served = async () =>
   JSON.parse(await runCommand(rapport, 'status', '--json')) as Record<string, number>;
 
+const post = (path: string, body: unknown, token?: string) =>
+  fetch(rapport.url + path, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...(token && { authorization: token }) },
+    body: JSON.stringify(body),
+  });
+
 test('a person opens the page, and the model comes onto the device once', async () => {
   await page.goto(rapport.url);
-  await page.getByRole('region', { name: 'Model' }).waitFor();
-  await expect.poll(() => release().textContent(), { timeout: 120_000 }).toBe('base');
+  await model().getByRole('progressbar').waitFor();
+  await model().waitFor({ state: 'hidden', timeout: 120_000 });
+  expect(await release().textContent()).toBe('base');
   expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
 });
 
@@ -81,44 +107,50 @@ test('nothing leaves the device before consent, and everything agreed to arrives
   expect(await served()).toMatchObject({ votes: 0, rankings: 0 });
   await page.getByRole('checkbox', { name: 'Share my feedback' }).check();
   await expect.poll(served, { timeout: 30_000 }).toMatchObject({ votes: 1, rankings: 1 });
+  await button('See what is sent').click();
+  await page.getByText('0 waiting, 2 sent').waitFor();
+  await button('Close').click();
 });
 
-test('an operator trains on it and gives the release to everybody', async () => {
+test('another person, on another device, ranks as well', async () => {
+  const enrolled = await post('/v1/devices', {});
+  const { token } = (await enrolled.json()) as { token: string };
+  const sent = await post('/v1/events', { proto: 1, events: [aRanking()] }, `Bearer ${token}`);
+  expect(await sent.json()).toMatchObject({ results: [{ status: 'accepted' }] });
+});
+
+test('an operator trains on the judgements and gives the release to everybody', async () => {
   const config = join(folder, 'small.json');
   await writeFile(config, JSON.stringify(SMALL));
-  const answer = await runCommand(
-    rapport,
-    'train',
-    '--config',
-    config,
-    '--publish',
-    'no',
-    '--json',
-  );
-  const { release: id } = JSON.parse(answer) as { release: string };
+  const settings = ['--config', config, '--publish', 'no', '--json'];
+  const run = JSON.parse(await runCommand(rapport, 'train', ...settings)) as { release: string };
+  id = run.release;
   expect(id).toMatch(/^[0-9a-f]{64}$/);
   await runCommand(rapport, 'release', 'publish', id);
   await runCommand(rapport, 'release', 'promote', id);
+});
+
+test('the page verifies it, swaps to it between two replies, and says what taught it', async () => {
   // The page looks at the channel by itself every minute, and whenever the network comes back.
   await page.evaluate(() => dispatchEvent(new Event('online')));
   await expect.poll(() => release().textContent(), { timeout: 60_000 }).toBe(id.slice(0, 8));
-  await page
-    .getByText(/learned from 2 votes, 2 of them yours/)
-    .first()
-    .waitFor();
+  const taught = page.getByText(/learned from 3 votes, 2 of them yours/);
+  await taught.first().waitFor();
 });
 
-test('the next reply is spoken by the release and says so', async () => {
-  const id = (await release().textContent())!;
+test('the next reply is spoken by the release and keeps that as its provenance', async () => {
   const reply = await say('Name one animal. Answer in one word.');
-  await reply.getByText(`Spoken by ${id}`).waitFor();
+  await reply.getByText(`Spoken by ${id.slice(0, 8)}`).waitFor();
+  const { release, adapter, tokens, logprobs } = await newestProvenance();
+  expect({ release, adapter }).toEqual({ release: id, adapter: expect.any(String) });
+  expect(tokens.length).toBeGreaterThan(0);
+  expect(logprobs).toHaveLength(tokens.length);
 });
 
 test('it speaks on without the network, after a reload', async () => {
-  const id = await release().textContent();
   await rapport.kill();
   await page.reload();
-  await expect.poll(() => release().textContent(), { timeout: 120_000 }).toBe(id);
+  await expect.poll(() => release().textContent(), { timeout: 120_000 }).toBe(id.slice(0, 8));
   const reply = await say('Name one colour. Answer in one word.');
-  await reply.getByText(`Spoken by ${id}`).waitFor();
+  await reply.getByText(`Spoken by ${id.slice(0, 8)}`).waitFor();
 });

@@ -20,6 +20,8 @@ const LONGEST_TEXT = 320;
 const GOLDEN_TOLERANCE = 0.02;
 /** How the result is compared with the release in use; `config.arena` changes it. */
 const ARENA = { prompts: 24, samples: 3, maxTokens: 256, temperature: 0.9 };
+/** Rows of ordinary text mixed in, and rows measured; `config.text` changes it. */
+const TEXT = { mixed: 64, measured: 40 };
 
 const train: Training = async function* (spec, folder, signal) {
   yield { stage: 'open', step: 0, steps: 1 };
@@ -33,13 +35,14 @@ const train: Training = async function* (spec, folder, signal) {
   yield { stage: 'open', step: 1, steps: 1, rankings: rankings.length, thumbs: thumbs.length };
 
   const resume = await loadCheckpoint(spec.checkpoint);
+  const most = { ...TEXT, ...(spec.config['text'] as Partial<typeof TEXT> | undefined) };
   const { dpo, ppo, kto, sft } = spec.config as Pick<PipelineSpec, 'dpo' | 'ppo' | 'kto' | 'sft'>;
   const result = yield* runPipeline(
     {
       rankings,
       thumbs,
-      text,
-      heldOutText,
+      text: text.slice(0, most.mixed),
+      heldOutText: heldOutText.slice(0, most.measured),
       method: spec.kind,
       seed: spec.seed,
       ...(dpo && { dpo }),
