@@ -5,7 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { chromium, type Browser } from 'playwright-core';
+import { chromium, type Browser, type BrowserContext } from 'playwright-core';
 import { chromiumArguments, findChromium } from './chromium.mjs';
 import { modelFiles } from './model.ts';
 
@@ -81,9 +81,15 @@ export async function runCommand(rapport: Rapport, ...args: string[]): Promise<s
 
 /** A headless Chromium with the switches every browser test uses. */
 export function openBrowser(): Promise<Browser> {
+  return chromium.launch(launchOptions());
+}
+
+/** The same with a profile that outlives it: what a person finds again after a crash. */
+export function openProfile(folder: string): Promise<BrowserContext> {
+  return chromium.launchPersistentContext(folder, launchOptions());
+}
+
+function launchOptions() {
   const executablePath = findChromium();
-  return chromium.launch({
-    args: chromiumArguments,
-    ...(executablePath ? { executablePath } : {}),
-  });
+  return { args: chromiumArguments, ...(executablePath ? { executablePath } : {}) };
 }

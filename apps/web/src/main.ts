@@ -10,6 +10,7 @@ import { Releases, type ReleaseFacts } from './model/releases.svelte.ts';
 import { shortId } from './model/short-id.ts';
 import { Feedback } from './sync/feedback.svelte.ts';
 import CannotRun from './ui/CannotRun.svelte';
+import { explain } from './ui/explain.ts';
 import { Language } from './ui/language.svelte.ts';
 import { missingFeatures } from './ui/missing-features.ts';
 import { Theme } from './ui/theme.svelte.ts';
@@ -32,7 +33,10 @@ function begin(): void {
   const model = new Model(db, startInference());
   const toasts = new Toasts();
   const announce = (what: 'new' | 'halted', release: ReleaseFacts | null) =>
-    toasts.show({ text: announcement(what, release) });
+    toasts.show({ text: announcement(what, release), stays: true });
+  addEventListener('unhandledrejection', ({ reason }) =>
+    toasts.show({ text: explain(reason, language.t) }),
+  );
   const releases = new Releases(db, model, new ServerFeed(db), announce);
   const conversations = new Conversations(db);
   const chat = new Chat(db, model);

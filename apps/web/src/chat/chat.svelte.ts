@@ -180,7 +180,6 @@ export class Chat {
       await this.#giveUp(replies, error, controller.signal.aborted);
     } finally {
       this.#speaking = null;
-      for (const reply of replies) this.#drafts.delete(reply.id);
     }
   }
 
@@ -209,6 +208,8 @@ export class Chat {
       if (conversation) this.conversation = conversation;
       this.#messages = new Map(messages.map((message) => [message.id, message]));
       this.loaded = true;
+      // Only now: what was streamed stays on screen until its row says the same.
+      for (const { id, state } of messages) if (state !== 'streaming') this.#drafts.delete(id);
     });
   }
 

@@ -42,7 +42,8 @@ export async function speak(
       speech.onText(draft.id, draft.text);
       if (performance.now() - keptAt < KEEP_EVERY_MS) continue;
       keptAt = performance.now();
-      await keep(db, drafts);
+      // A write that fails half-way is no reason to stop: the last one decides.
+      await keep(db, drafts).catch(() => undefined);
     }
     const replies = step.value;
     drafts.forEach((draft, i) => draft.end(replies[i]!));

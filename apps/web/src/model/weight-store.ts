@@ -1,5 +1,6 @@
 // Weights kept on the device under their sha256, in the origin's private file system. A file under
 // its digest is whole and verified; one ending in `.part` is still arriving. Workers only.
+import { RapportError } from '@rapport/core';
 import type { Part } from './download.ts';
 
 /** `weights` holds what the server gave, `personal` what was learned here. */
@@ -13,9 +14,14 @@ export class WeightStore {
     this.#folder = folder;
   }
 
+  /** Throws `model/no-storage` where the browser refuses to keep files. */
   static async open(folder: StoreFolder = 'weights'): Promise<WeightStore> {
-    const root = await navigator.storage.getDirectory();
-    return new WeightStore(await root.getDirectoryHandle(folder, { create: true }));
+    try {
+      const root = await navigator.storage.getDirectory();
+      return new WeightStore(await root.getDirectoryHandle(folder, { create: true }));
+    } catch (cause) {
+      throw noStorage(cause);
+    }
   }
 
   /** The verified file with this digest, or undefined. */
@@ -38,7 +44,13 @@ export class WeightStore {
         const bytes = new Uint8Array(length);
         return bytes.subarray(0, access.read(bytes, { at: offset }));
       },
-      append: (bytes) => void access.write(bytes as BufferSource, { at: access.getSize() }),
+      append(bytes) {
+        const at = access.getSize();
+        if (access.write(bytes as BufferSource, { at }) === bytes.length) return;
+        // A full disk takes a part of the bytes without a word.
+        access.truncate(at);
+        throw new DOMException('Not all bytes could be written.', 'QuotaExceededError');
+      },
       truncate: (sizeBytes) => access.truncate(sizeBytes),
       close() {
         access.flush();
@@ -58,4 +70,13 @@ export class WeightStore {
       if (!digests.includes(name.replace(/\.part$/, ''))) await this.#folder.removeEntry(name);
     }
   }
+}
+
+function noStorage(cause: unknown): RapportError {
+  return new RapportError(
+    'model/no-storage',
+    'The browser gives this page no place to keep the model.',
+    'Leave private mode, or allow this site to store data, and reload the page.',
+    { cause },
+  );
 }

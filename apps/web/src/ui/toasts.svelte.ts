@@ -3,6 +3,8 @@
 export interface Toast {
   text: string;
   action?: { label: string; run: () => void };
+  /** Shown until it is dismissed or another takes its place. */
+  stays?: boolean;
 }
 
 const SHOWN_MS = 7000;
@@ -23,7 +25,7 @@ export class Toasts {
   }
 
   release(): void {
-    this.#timer = setTimeout(() => this.dismiss(), SHOWN_MS);
+    if (!this.current?.stays) this.#timer = setTimeout(() => this.dismiss(), SHOWN_MS);
   }
 
   dismiss(): void {

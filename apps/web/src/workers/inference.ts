@@ -28,6 +28,8 @@ export interface FetchProgress {
   freshBytes: number;
   /** Set while a failed request waits for its next try. */
   waitingMs?: number;
+  /** Set while another tab brings the same file. */
+  elsewhere?: boolean;
 }
 
 export type BackendChoice = 'auto' | 'wasm' | 'webgpu';

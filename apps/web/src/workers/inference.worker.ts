@@ -3,9 +3,12 @@ import { RapportError } from '@rapport/core';
 import { download } from '../model/download.ts';
 import { WeightStore } from '../model/weight-store.ts';
 import { serve, type Method } from './channel.ts';
+import { hold } from './hold.ts';
 import type { FetchProgress, InferenceService, ModelFile } from './inference.ts';
 import { Speaker } from './speaker.ts';
 import { allowOwnScripts } from './trusted-scripts.ts';
+
+const ELSEWHERE_AFTER_MS = 200;
 
 allowOwnScripts();
 const store = WeightStore.open();
@@ -68,18 +71,35 @@ async function* fetchFiles(
   let doneFreshBytes = 0;
   for (const file of files) {
     let fresh = 0;
-    if (!(await (await store).find(file.digest))) {
-      const part = await (await store).part(file.digest);
-      for await (const step of download(file, `/v1/blobs/${file.digest}`, part, around, signal)) {
-        const receivedBytes = doneBytes + step.receivedBytes;
-        fresh = step.freshBytes;
-        yield { ...step, receivedBytes, totalBytes, freshBytes: doneFreshBytes + fresh };
-      }
+    for await (const step of fetchFile(file, signal)) {
+      const receivedBytes = doneBytes + step.receivedBytes;
+      fresh = step.freshBytes;
+      yield { ...step, receivedBytes, totalBytes, freshBytes: doneFreshBytes + fresh };
     }
     doneBytes += file.sizeBytes;
     doneFreshBytes += fresh;
   }
 }
+
+/** One tab brings a file; others wait for it and find it here. */
+async function* fetchFile(file: ModelFile, signal: AbortSignal): AsyncGenerator<FetchProgress> {
+  const kept = await store;
+  if (await kept.find(file.digest)) return;
+  const lock = hold(`rapport-file-${file.digest}`, signal);
+  const here = await Promise.race([lock.then(() => true), sleep(ELSEWHERE_AFTER_MS)]);
+  const { sizeBytes: totalBytes } = file;
+  if (!here) yield { receivedBytes: 0, totalBytes, freshBytes: 0, elsewhere: true };
+  const release = await lock;
+  try {
+    if (await kept.find(file.digest)) return;
+    const part = await kept.part(file.digest);
+    yield* download(file, `/v1/blobs/${file.digest}`, part, around, signal);
+  } finally {
+    release();
+  }
+}
+
+const sleep = (ms: number) => new Promise<false>((resolve) => setTimeout(resolve, ms, false));
 
 const around = {
   fetch: (...call: Parameters<typeof fetch>) => fetch(...call),
