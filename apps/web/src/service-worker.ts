@@ -3,6 +3,8 @@
 const worker = self as unknown as ServiceWorkerGlobalScope;
 
 const SHELL = 'rapport-shell';
+/** A network that is there but dead must not keep the page from opening. */
+const ANSWER_WITHIN_MS = 4000;
 
 worker.addEventListener('install', (event) => event.waitUntil(keepShell()));
 worker.addEventListener('activate', (event) => event.waitUntil(dropOldFiles()));
@@ -36,15 +38,17 @@ async function dropOldFiles(): Promise<void> {
   await worker.clients.claim();
 }
 
-/** The newest page when the server answers, the kept one when it does not. */
+/** The newest page when the server answers soon, the kept one when it does not. */
 async function pageFirst(): Promise<Response> {
   const cache = await caches.open(SHELL);
+  const kept = await cache.match('/');
+  const signal = kept ? AbortSignal.timeout(ANSWER_WITHIN_MS) : null;
   try {
-    const response = await fetch('/', { cache: 'no-cache' });
+    const response = await fetch('/', { cache: 'no-cache', signal });
     if (response.ok) await cache.put('/', response.clone());
-    return response;
+    return response.ok ? response : (kept ?? response);
   } catch {
-    return (await cache.match('/')) ?? Response.error();
+    return kept ?? Response.error();
   }
 }
 
