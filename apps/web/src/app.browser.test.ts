@@ -1,6 +1,6 @@
 // The page in a real browser with real storage; only the model's port is scripted.
 import { flushSync, mount, unmount } from 'svelte';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { page, userEvent } from 'vitest/browser';
 import App from './App.svelte';
 import type { App as Parts } from './app.ts';
@@ -11,10 +11,11 @@ import { Model } from './model/model.svelte.ts';
 import type { ReleaseFeed } from './model/release-feed.ts';
 import { Releases } from './model/releases.svelte.ts';
 import { Feedback } from './sync/feedback.svelte.ts';
+import type { OutboxRow } from './sync/rows.ts';
 import { Language } from './ui/language.svelte.ts';
 import { Theme } from './ui/theme.svelte.ts';
 import { Toasts } from './ui/toasts.svelte.ts';
-import type { SpeakRequest, SpokenReply, SpokenToken } from '@rapport/core';
+import { RapportError, type SpeakRequest, type SpokenReply, type SpokenToken } from '@rapport/core';
 import type { Inference } from './workers/inference.ts';
 import './ui/tokens.css';
 import './ui/base.css';
@@ -27,6 +28,8 @@ class ScriptedModel {
   requests: SpeakRequest[] = [];
   script: string[];
   wordMs = 2;
+  /** Words after which the worker fails, once. */
+  breaksAfter = Infinity;
   droppedTurns = 0;
 
   constructor(script: string[]) {
@@ -42,6 +45,7 @@ class ScriptedModel {
     const said = words.map((): string[] => []);
     for (let k = 0; words.some((w) => k < w.length) && !signal?.aborted; k++) {
       await new Promise((resolve) => setTimeout(resolve, this.wordMs));
+      if (k >= this.breaksAfter) this.#break();
       for (const [index, list] of words.entries()) {
         if (k >= list.length) continue;
         said[index]!.push(list[k]!);
@@ -56,6 +60,11 @@ class ScriptedModel {
       droppedTurns: this.droppedTurns,
       timing,
     }));
+  }
+
+  #break(): never {
+    this.breaksAfter = Infinity;
+    throw new RapportError('workers/crashed', 'The worker is out of memory.', 'Reload the page.');
   }
 
   #next = () => this.script[this.said++ % this.script.length]!;
@@ -228,6 +237,97 @@ test('feedback waits for consent, then is free to go', async () => {
   await expect.poll(() => db.outbox.toArray()).toMatchObject([{ state: 'held' }]);
   await page.getByRole('checkbox', { name: 'Share my feedback' }).click();
   await expect.poll(() => db.outbox.toArray()).toMatchObject([{ state: 'pending' }]);
+});
+
+test('what would be sent can be read before consent, without what was taken out of it', async () => {
+  open(['Write to them.']);
+  await send('My address is jane@example.org');
+  await button('Good reply').click();
+  await button('See what is sent').click();
+  const dialog = page.getByRole('dialog', { name: 'Your feedback' });
+  await expect.element(dialog).toHaveTextContent('1 kept here · 0 waiting, 0 sent');
+  await dialog.getByText('Stays on this device').click();
+  await expect.element(dialog).toHaveTextContent('E-mail: jane@example.org');
+  const preview = JSON.parse(dialog.element().querySelector('pre')!.textContent!);
+  expect(preview).toMatchObject({ type: 'vote', consent: true, body: { value: 1 } });
+  expect(JSON.stringify(preview)).not.toContain('jane@');
+  await button('Discard').click();
+  await expect.element(dialog).toHaveTextContent('No votes or rankings yet.');
+  expect(await db.feedback.count()).toBe(0);
+});
+
+test('the panel of the outbox tells what waits, what was sent and what was refused', async () => {
+  open(['One', 'Two', 'Three']);
+  const votes: [string, Partial<OutboxRow>][] = [
+    ['First', { state: 'sent' }],
+    ['Second', { state: 'rejected', code: 'too_large' }],
+    ['Third', { state: 'pending' }],
+  ];
+  for (const [i, [text, fate]] of votes.entries()) {
+    await send(text);
+    await button('Bad reply').nth(i).click();
+    await expect.element(button('Bad reply').nth(i)).toHaveAttribute('aria-pressed', 'true');
+    await db.outbox.where({ state: 'held' }).modify(fate);
+  }
+  await page.getByRole('button', { name: /^Your feedback/ }).click();
+  const dialog = page.getByRole('dialog', { name: 'Your feedback' });
+  await expect.element(dialog).toHaveTextContent('1 waiting, 1 sent · 1 refused');
+  await dialog.getByText('Refused by the server').click();
+  await expect.element(dialog).toHaveTextContent('Reason: too_large');
+});
+
+test('a reply is copied as it was written, with its Markdown', async () => {
+  open(['A **bold** word']);
+  let copied = '';
+  const write = vi.spyOn(navigator.clipboard, 'writeText');
+  write.mockImplementation(async (text: string) => void (copied = text));
+  await send('Copy me');
+  await reply().getByRole('button', { name: 'Copy' }).click();
+  await expect.element(reply().getByRole('button', { name: 'Copied' })).toBeVisible();
+  expect(copied).toBe('A **bold** word');
+});
+
+test('settings of a chat reach the model, and new chats when asked', async () => {
+  const model = open(['Arr']);
+  await button('Settings').click();
+  await page.getByRole('textbox', { name: 'System prompt' }).fill('Talk like a pirate');
+  await page.getByRole('spinbutton', { name: 'Seed' }).fill('7');
+  const temperature = page.getByRole('slider', { name: 'Temperature' }).element();
+  (temperature as HTMLInputElement).value = '0';
+  temperature.dispatchEvent(new Event('input', { bubbles: true }));
+  await page.getByRole('checkbox', { name: 'Use for new chats too' }).click();
+  await button('Save').click();
+  await button('New chat').click();
+  await send('Hello');
+  await expect.element(reply()).toHaveTextContent('Arr');
+  const [request] = model.requests;
+  expect(request!.messages[0]).toEqual({ role: 'system', content: 'Talk like a pirate' });
+  expect(request!.samplings[0]).toMatchObject({ temperature: 0, seed: 7 });
+});
+
+test('a reply that fails says why, keeps what was said, and can be continued', async () => {
+  const model = open(['So far so good', ' and on']);
+  model.breaksAfter = 2;
+  await send('Tell me');
+  await expect.element(reply()).toHaveTextContent(/So far .*out of memory.*Reload/);
+  await button('Continue').click();
+  await expect.element(reply()).toHaveTextContent('So far and on');
+  await expect.element(reply()).not.toHaveTextContent('out of memory');
+});
+
+test('a message that a full disk refuses stays in the box, and the page says why', async () => {
+  open(['Never said']);
+  const full = () => {
+    throw new DOMException('', 'QuotaExceededError');
+  };
+  db.messages.hook('creating').subscribe(full);
+  await send('Precious words');
+  await expect.element(page.getByText(/no room left/)).toBeVisible();
+  const box = page.getByRole('textbox', { name: 'Message', exact: true });
+  await expect.element(box).toHaveValue('Precious words');
+  db.messages.hook('creating').unsubscribe(full);
+  await button('Send').click();
+  await expect.element(reply()).toHaveTextContent('Never said');
 });
 
 test('a conversation is renamed, deleted and brought back', async () => {
