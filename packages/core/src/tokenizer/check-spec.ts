@@ -6,6 +6,16 @@ import type { TokenizerConfig, TokenizerJson, TokenizerSpec } from './spec.ts';
 
 const id = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue((1 << 24) - 1));
 
+/** Not `v.record`: that drops "constructor" and "prototype", which vocabularies of code have as tokens. */
+const vocabulary = v.custom<Record<string, number>>(
+  (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    Object.values(value).every((one) => v.is(id, one)),
+  'not whole numbers from 0 by token',
+);
+
 const addedToken = v.looseObject({
   id,
   content: v.pipe(v.string(), v.minLength(1)),
@@ -15,7 +25,7 @@ const addedToken = v.looseObject({
 const tokenizerJson = v.looseObject({
   model: v.looseObject({
     type: v.optional(v.string()),
-    vocab: v.record(v.string(), id),
+    vocab: vocabulary,
     merges: v.union([v.array(v.string()), v.array(v.tuple([v.string(), v.string()]))]),
   }),
   added_tokens: v.optional(v.array(addedToken), []),

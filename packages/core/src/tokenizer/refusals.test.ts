@@ -32,6 +32,20 @@ describe('a small tokenizer', () => {
     expect(tokenizer.encodeChat(messages, { addGenerationPrompt: true })).toEqual([2, 3]);
   });
 
+  test('keeps tokens that are special in JavaScript', async () => {
+    const special = ['constructor', 'prototype', '__proto__'];
+    const vocab = Object.fromEntries([...letters, ...special].map((token, id) => [token, id]));
+    const added_tokens = special.map((content, i) => ({ id: 4 + i, content, special: false }));
+    const tokenizer = await build({
+      model: { ...json.model, vocab },
+      added_tokens: [...json.added_tokens, ...added_tokens],
+    });
+    expect(tokenizer.encode('abconstructor')).toEqual([2, 4]);
+    expect(tokenizer.decode([2, 4, 5, 6])).toBe('abconstructorprototype__proto__');
+    const without = await build({ model: { ...json.model, vocab } });
+    expect(without.decode([4, 5, 6])).toBe('constructorprototype__proto__');
+  });
+
   test('has another digest when any part of it differs', async () => {
     const { digest } = await build();
     const changes = await Promise.all([

@@ -5,7 +5,7 @@ import { readExactly, truncated, type ByteSource } from './byte-source.ts';
 
 const windowBytes = 1 << 20;
 /** Headers of real models take up to about 15 MB (256 k tokens and their merges). */
-const maxHeaderBytes = 256 << 20;
+const maxHeaderBytes = 64 << 20;
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 

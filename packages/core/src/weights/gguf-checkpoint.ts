@@ -33,6 +33,7 @@ export async function openGguf(
   const config = checkConfig(configOf(metadata, file));
   const placed = byHuggingFaceName(file, config);
   checkTensors(config, placed);
+  checkRowOrder(config, placed);
   checkVocabulary(metadata, config);
 
   const load = async (name: string): Promise<RawTensor> => {
@@ -199,6 +200,14 @@ function huggingFaceName(ggufName: string, architecture: Architecture): string {
 function permutedHeadDim(name: string, config: ModelConfig): number | undefined {
   if (config.architecture !== 'llama') return undefined;
   return /\.self_attn\.[qk]_proj\.(weight|bias)$/.test(name) ? config.headDim : undefined;
+}
+
+/** Rows are moved as bytes; the numbers of a bias can only be when each has bytes of its own. */
+function checkRowOrder(config: ModelConfig, placed: ReadonlyMap<string, Placed>): void {
+  for (const [name, { shape, format }] of placed) {
+    if (shape.length > 1 || !FORMATS[format].quantised) continue;
+    if (permutedHeadDim(name, config)) throw unsupported(`the bias ${name} as ${format}`);
+  }
 }
 
 /**

@@ -63,6 +63,16 @@ describe('a GGUF model this project cannot compute is refused', () => {
     });
   });
 
+  test('a quantised bias whose rows would have to change places', async () => {
+    const tiny = await tinyCheckpoint('llama-untied-biased');
+    const [tensors, q8] = [await ggufTensors(tiny), { type: 8, bytes: new Uint8Array(34) }];
+    const quantised = tensors.map((t) => (/attn_q.bias/.test(t.name) ? { ...t, ...q8 } : t));
+    const file = buildGguf(ggufMetadata(tiny.config), quantised);
+    await expect(openGguf(bytesSource(file.bytes))).rejects.toMatchObject({
+      code: 'weights/unsupported',
+    });
+  });
+
   test('a vocabulary with more tokens than the embedding has rows', async () => {
     const tiny = await tinyCheckpoint('llama-tied');
     const metadata = ggufMetadata({ ...tiny.config, vocab: 65 });

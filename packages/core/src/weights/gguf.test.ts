@@ -48,6 +48,25 @@ describe('a damaged GGUF file is a named error', () => {
     }
   });
 
+  test('cut at every byte of its header, and where each tensor ends', async () => {
+    const { bytes, dataAt } = good;
+    for (let cut = 0; cut <= dataAt; cut++) {
+      const cutFile = bytesSource(bytes.subarray(0, cut));
+      await expect(readGguf(cutFile), `cut at ${cut}`).rejects.toEqual(code('weights/truncated'));
+    }
+    const { tensors } = await readGguf(bytesSource(bytes));
+    for (const { offset, sizeBytes } of tensors.values()) {
+      const cutFile = bytesSource(bytes.subarray(0, offset + sizeBytes - 1));
+      await expect(readGguf(cutFile)).rejects.toEqual(code('weights/truncated'));
+    }
+  });
+
+  test('with something appended to it', async () => {
+    const longer = new Uint8Array(good.bytes.length + 1);
+    longer.set(good.bytes);
+    await expect(readGguf(bytesSource(longer))).rejects.toEqual(code('weights/oversized'));
+  });
+
   test('another kind of file', async () => {
     await expect(readGguf(patched(0, 0x50, 0x4b))).rejects.toEqual(code('weights/not-gguf'));
   });
@@ -121,11 +140,11 @@ describe('a damaged GGUF file is a named error', () => {
     await expect(readGguf(bytesSource(file.bytes))).rejects.toEqual(code(want));
   });
 
-  test('tensors that overlap or are not aligned', async () => {
+  test('tensors that overlap, are not aligned, or leave a hole', async () => {
     const tensor = (name: string) => ({ name, shape: [16], type: 0, bytes: new Uint8Array(64) });
     const { bytes, tensorsAt } = buildGguf([], [tensor('a'), tensor('b')]);
     const secondOffset = tensorsAt + 2 * (8 + 1 + 4 + 8 + 4 + 8) - 8;
-    for (const offset of [32, 65]) {
+    for (const offset of [32, 65, 96]) {
       const copy = bytes.slice();
       copy[secondOffset] = offset;
       await expect(readGguf(bytesSource(copy))).rejects.toEqual(code('weights/inconsistent'));
@@ -187,6 +206,60 @@ describe('whatever the bytes are', () => {
         await opensOrRefuses(noise);
         await opensOrRefuses(Uint8Array.of(...header, ...noise));
       }),
+      { numRuns: 300 },
+    );
+  });
+
+  test('a header of other values, types, shapes and formats opens or is refused by name', async () => {
+    const tiny = await tinyCheckpoint('llama-tied');
+    const [metadata, tensors] = [ggufMetadata(tiny.config), await ggufTensors(tiny)];
+    const number = fc.constantFrom(0, 1, 2, 7, 63, 64, 65, 4096, 2 ** 24, 2 ** 31, 2 ** 32 - 1);
+    const value = fc.oneof(
+      fc.record({ u32: number }),
+      fc.record({ f32: fc.float() }),
+      fc.record({ text: fc.oneof(fc.string({ unit: 'binary' }), fc.constant('llama')) }),
+      fc.record({ flag: fc.boolean() }),
+      fc.record({
+        texts: fc.array(fc.constantFrom('a', 'b', 'a b', '__proto__', 'constructor', '')),
+      }),
+      fc.record({ i32s: fc.array(fc.integer({ min: -4, max: 9 })) }),
+    );
+    const dimension = fc.constantFrom(1, 2, 8, 31, 32, 64, 256, 2 ** 20, 2 ** 33, 2 ** 52);
+    const change = fc.record(
+      {
+        shape: fc.array(dimension, { maxLength: 5 }),
+        type: fc.constantFrom(0, 1, 2, 3, 8, 12, 14, 16, 30, 99),
+        name: fc.constantFrom(
+          'blk.0.attn_q.bias',
+          'output.weight',
+          'blk.00.attn_q.weight',
+          '',
+          'blk.1e3.x.weight',
+        ),
+        bytes: fc.uint8Array({ maxLength: 300 }),
+      },
+      { requiredKeys: [] },
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(
+          fc.tuple(fc.constantFrom(...metadata.keys()), fc.option(value, { nil: undefined })),
+          {
+            maxLength: 2,
+          },
+        ),
+        fc.array(fc.tuple(fc.nat(tensors.length - 1), change), { maxLength: 2 }),
+        async (entries, changes) => {
+          const header = new Map(metadata);
+          for (const [key, entry] of entries) {
+            if (entry) header.set(key, entry);
+            else header.delete(key);
+          }
+          const list = [...tensors];
+          for (const [i, different] of changes) list[i] = { ...list[i]!, ...different };
+          await opensOrRefuses(buildGguf(header, list).bytes);
+        },
+      ),
       { numRuns: 300 },
     );
   });

@@ -229,12 +229,18 @@ function placeTensors(
   for (const { name, shape, format, offset } of [...infos].sort((a, b) => a.offset - b.offset)) {
     if (tensors.has(name)) throw duplicate('tensor', name);
     const sizeBytes = sizeOf(name, shape, format);
-    if (offset % alignment) throw inconsistent(`Tensor ${name} is not aligned to ${alignment}`);
-    if (offset < free) throw inconsistent(`Tensor ${name} overlaps the one before it`);
+    const expected = alignUp(free, alignment);
+    if (offset !== expected) {
+      throw inconsistent(
+        `Tensor ${name} begins at ${offset}, not where the one before ends: ${expected}`,
+      );
+    }
     free = offset + sizeBytes;
     if (start + free > fileBytes) throw truncated(`tensor ${name}`, start + free, fileBytes);
     tensors.set(name, { shape, format, offset: start + offset, sizeBytes });
   }
+  const left = fileBytes - start - alignUp(free, alignment);
+  if (left > 0) throw longerThanItSays(left);
   return tensors;
 }
 
@@ -271,6 +277,14 @@ function checkCount(cursor: ByteCursor, count: number, leastBytes: number, what:
   if (count * leastBytes > cursor.leftBytes) {
     throw truncated(`${what} (${count} entries)`, count * leastBytes, cursor.leftBytes);
   }
+}
+
+function longerThanItSays(left: number): RapportError {
+  return new RapportError(
+    'weights/oversized',
+    `The file is ${left} bytes longer than its tensors.`,
+    'Download the file again: another one may have been appended to it.',
+  );
 }
 
 function duplicate(kind: string, name: string): RapportError {

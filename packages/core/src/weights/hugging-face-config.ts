@@ -36,6 +36,9 @@ function llama(
   const activation = config.text('hidden_act', 'silu');
   if (activation !== 'silu') throw unsupported(`the activation ${JSON.stringify(activation)}`);
   if (config.flag('use_sliding_window', false)) throw unsupported('a sliding window');
+  if (config.number('partial_rotary_factor', 1) !== 1) {
+    throw unsupported('rotation of a part of each head');
+  }
   const hidden = config.number('hidden_size');
   const heads = config.number('num_attention_heads');
   const attentionBias = config.flag('attention_bias', false);

@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { tinyCheckpoint, tinyExpected, tinyNames } from '../../../../tests/support/tiny.ts';
+import { RapportError } from '../error.ts';
 import { bytesSource } from './byte-source.ts';
 import { openSafetensors } from './safetensors-checkpoint.ts';
 import { tensorShapes } from './model-config.ts';
@@ -132,6 +134,7 @@ describe('a checkpoint that does not fit its configuration is refused', () => {
     ['another architecture', { model_type: 'mamba' }, 'weights/unsupported'],
     ['another activation', { hidden_act: 'gelu' }, 'weights/unsupported'],
     ['scaled rotation', { rope_scaling: { rope_type: 'llama3' } }, 'weights/unsupported'],
+    ['partial rotation', { partial_rotary_factor: 0.5 }, 'weights/unsupported'],
     ['a text for a number', { hidden_size: '8' }, 'weights/config'],
     ['no layers', { num_hidden_layers: 0 }, 'weights/inconsistent'],
     ['a billion layers', { num_hidden_layers: 1e9 }, 'weights/inconsistent'],
@@ -141,6 +144,27 @@ describe('a checkpoint that does not fit its configuration is refused', () => {
     await expect(open(tensorsOf(shapesOfTiny()), { ...tiny, ...change })).rejects.toMatchObject({
       code,
     });
+  });
+
+  test('whatever config.json says', async () => {
+    const tensors = tensorsOf(shapesOfTiny());
+    const value = fc.oneof(fc.jsonValue(), fc.constantFrom(0, -1, 1e300, 2 ** 53, 'gpt2', [], {}));
+    const keys = [
+      ...Object.keys(tiny),
+      'rope_parameters',
+      'rope_scaling',
+      'head_dim',
+      'hidden_act',
+    ];
+    const change = fc.tuple(fc.constantFrom(...keys), value);
+    await fc.assert(
+      fc.asyncProperty(fc.array(change, { minLength: 1, maxLength: 3 }), async (changes) => {
+        await open(tensors, { ...tiny, ...Object.fromEntries(changes) }).catch((error: unknown) => {
+          expect(error).toBeInstanceOf(RapportError);
+        });
+      }),
+      { numRuns: 300 },
+    );
   });
 
   test('config.json is not an object', async () => {

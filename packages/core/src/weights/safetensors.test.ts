@@ -98,6 +98,38 @@ describe('a damaged safetensors file is a named error', () => {
     await expect(readSafetensors(bytesSource(file))).rejects.toMatchObject({ code });
   });
 
+  test('entries that stand twice, whatever their names hold', async () => {
+    const part = '{"dtype":"F32","shape":[2],"data_offsets":[0,8]}';
+    for (const name of ['t', '__metadata__', 'a\\"b', '__proto__']) {
+      const value = name === '__metadata__' ? '{"a":":"}' : part;
+      const twice = fileOf(`{"${name}":${value},"${name}":${value}}`);
+      await expect(readSafetensorsHeader(bytesSource(twice))).rejects.toMatchObject({
+        code: 'weights/duplicate',
+      });
+    }
+    const odd = fileOf(`{"__metadata__":{"a":"}:{","b":":"},"t\\":{":${part}}`);
+    const { entries } = await readSafetensorsHeader(bytesSource(odd));
+    expect([...entries.keys()]).toEqual(['t":{']);
+  });
+
+  test('a header nested a million times, and one text of megabytes', async () => {
+    for (const hostile of ['['.repeat(1e6), `{"${'\\\\'.repeat(2e6)}":1}`, '{"a":'.repeat(1e6)]) {
+      await expect(readSafetensorsHeader(bytesSource(fileOf(hostile)))).rejects.toMatchObject({
+        code: 'weights/not-safetensors',
+      });
+    }
+  });
+
+  test('a file cut anywhere', async () => {
+    const good = writeSafetensors(pair);
+    for (let cut = 0; cut < good.length; cut++) {
+      await expect(
+        readSafetensorsHeader(bytesSource(good.subarray(0, cut))),
+        `cut at ${cut}`,
+      ).rejects.toMatchObject({ code: 'weights/truncated' });
+    }
+  });
+
   test('any change of a good file is read or refused by name', async () => {
     const good = writeSafetensors(pair);
     const change = fc.tuple(fc.nat(good.length - 1), fc.nat(255));

@@ -33,7 +33,7 @@ const maxHeaderBytes = 100_000_000;
  * Reads the header of a safetensors file.
  *
  * @throws RapportError `weights/truncated`, `weights/oversized`, `weights/not-safetensors`,
- * `weights/unknown-format` or `weights/inconsistent` (ranges that do not fit shapes, overlap or
+ * `weights/unknown-format`, `weights/duplicate` or `weights/inconsistent` (ranges that do not fit shapes, overlap or
  * leave holes).
  */
 export async function readSafetensorsHeader(source: ByteSource): Promise<Safetensors> {
@@ -114,13 +114,36 @@ export function writeSafetensors(
 // --- header -----------------------------------------------------------------------------------
 
 function parseHeader(bytes: Uint8Array): Record<string, unknown> {
+  let text: string;
+  let header: unknown;
   try {
-    const header: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-    if (isRecord(header)) return header;
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    header = JSON.parse(text);
   } catch (cause) {
     throw notSafetensors('its header is not JSON', cause);
   }
-  throw notSafetensors('its header is not a JSON object');
+  if (!isRecord(header)) throw notSafetensors('its header is not a JSON object');
+  const twice = entriesIn(text) - Object.keys(header).length;
+  if (twice > 0) throw duplicate(twice);
+  return header;
+}
+
+/** Entries of the outermost object as they are written; `JSON.parse` keeps one of several alike. */
+function entriesIn(json: string): number {
+  let depth = 0;
+  let entries = 0;
+  let inText = false;
+  for (let i = 0; i < json.length; i++) {
+    const letter = json[i]!;
+    if (inText) {
+      if (letter === '\\') i++;
+      else if (letter === '"') inText = false;
+    } else if (letter === '"') inText = true;
+    else if (letter === '{' || letter === '[') depth++;
+    else if (letter === '}' || letter === ']') depth--;
+    else if (letter === ':' && depth === 1) entries++;
+  }
+  return entries;
 }
 
 function entryOf(name: string, value: unknown, start: number): SafetensorsEntry {
@@ -188,6 +211,14 @@ function notSafetensors(found: string, cause?: unknown): RapportError {
     `This is not a usable safetensors file: ${found}.`,
     'Choose a file that ends in .safetensors, or download it again.',
     { cause },
+  );
+}
+
+function duplicate(count: number): RapportError {
+  return new RapportError(
+    'weights/duplicate',
+    `${count} entries of the safetensors header stand twice.`,
+    'Use a file written by a current version of safetensors.',
   );
 }
 
