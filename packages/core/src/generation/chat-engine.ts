@@ -1,7 +1,7 @@
 // Speaks with an open checkpoint: reads a conversation once, keeps what it read, streams one reply or
 // several side by side, and stops within a token. It knows no page, no storage, no ONNX Runtime.
 import { float32, int64, type Tensor } from '../graph/tensor.ts';
-import { adapterFeeds, type Adapter } from '../models/adapter.ts';
+import { adapterFeeds, checkAdapter, type Adapter } from '../models/adapter.ts';
 import { chatGraph } from '../models/chat-graph.ts';
 import { causalMask } from '../models/model-graph.ts';
 import { linearSites, type LinearSite } from '../models/sites.ts';
@@ -60,8 +60,9 @@ export class ChatEngine {
     return new ChatEngine(parts, session, sites);
   }
 
-  /** Speaks with this adapter from the next reply on; null is the bare base. */
+  /** Speaks with this adapter from the next reply on; null is the bare base. Throws `adapter/unfit`. */
   setAdapter(adapter: Adapter | null): void {
+    if (adapter) checkAdapter(this.#sites, adapter);
     this.#lora = adapterFeeds(this.#sites, adapter);
     // A reply that is being spoken still reads its cache, and disposes of it at its end.
     if (!this.#speaking) this.#kept.cache.dispose();

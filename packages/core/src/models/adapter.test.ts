@@ -9,9 +9,12 @@ import { ortRuntime } from '../runtime/ort.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import { createSimdRuntime } from '../runtime/simd/simd-runtime.ts';
 import type { Checkpoint } from '../weights/checkpoint.ts';
-import { adapterFeeds, joinAdapters, type Adapter } from './adapter.ts';
+import { adapterFeeds, checkAdapter, joinAdapters, type Adapter } from './adapter.ts';
 import { chatGraph } from './chat-graph.ts';
 import { foldAdapter } from './fold-adapter.ts';
+import { bytesSource } from '../weights/byte-source.ts';
+import { writeSafetensors } from '../weights/safetensors.ts';
+import { readPeft } from './peft.ts';
 import { causalMask } from './model-graph.ts';
 import { linearSites, type LinearSite } from './sites.ts';
 
@@ -86,6 +89,31 @@ describe.each(runtimes)('on %s', (_, start, names) => {
     expect(furthest(both, await said(second))).toBeGreaterThan(100 * tolerance);
     const onTop = await logits(runtime, foldAdapter(checkpoint, first), sites, second);
     expect(furthest(both, onTop)).toBeLessThan(tolerance);
+  });
+});
+
+test('an adapter for another model is refused by name', () => {
+  const site = { path: 'model.layers.0.mlp.up_proj', inputs: 3, outputs: 2 };
+  const target = { a: new Float32Array(6), b: new Float32Array(4) };
+  const made = (path: string, rank: number): Adapter => ({
+    rank,
+    alpha: 1,
+    targets: new Map([[path, target]]),
+  });
+  const unfit = expect.objectContaining({ code: 'adapter/unfit' });
+  expect(() => checkAdapter([site], made(site.path, 2))).not.toThrow();
+  expect(() => checkAdapter([site], made(site.path, 1))).toThrowError(unfit);
+  expect(() => checkAdapter([site], made('model.layers.9.mlp.up_proj', 2))).toThrowError(unfit);
+});
+
+test('an adapter of vectors is refused by name', async () => {
+  const path = 'base_model.model.model.layers.0.mlp.up_proj';
+  const tensors = ['lora_A', 'lora_B'].map((side) => {
+    return [`${path}.${side}.weight`, { shape: [2], data: new Float32Array(2) }] as const;
+  });
+  const file = bytesSource(writeSafetensors(new Map(tensors)));
+  await expect(readPeft(file, { rank: 2, alpha: 1 })).rejects.toMatchObject({
+    code: 'adapter/unreadable',
   });
 });
 

@@ -1,5 +1,6 @@
 // LoRA adapters (arXiv 2106.09685) as graphs take them: named float32 arrays in feed layout,
 // `lora.<path>.a` [in, r] and `lora.<path>.b` [r, out], the scale α/r applied when fed.
+import { RapportError } from '../error.ts';
 import { float32 } from '../graph/tensor.ts';
 import type { Tensor } from '../graph/tensor.ts';
 import type { LinearSite } from './sites.ts';
@@ -10,6 +11,33 @@ export interface Adapter {
   /** By module path: A [in, r] and B [r, out]. */
   readonly targets: ReadonlyMap<string, { readonly a: Float32Array; readonly b: Float32Array }>;
 }
+
+/**
+ * Checks that an adapter is one for these linears.
+ *
+ * @throws RapportError `adapter/unfit` naming the first target that the model does not have, or has in
+ * another size.
+ */
+export function checkAdapter(sites: readonly LinearSite[], { rank, targets }: Adapter): void {
+  const known = new Map(sites.map((site) => [site.path, site]));
+  for (const [path, { a, b }] of targets) {
+    const site = known.get(path);
+    if (!site) throw unfit(`it changes ${path}, which the model does not have`);
+    if (a.length !== site.inputs * rank || b.length !== site.outputs * rank) {
+      const found = `${a.length / rank} to ${b.length / rank}`;
+      throw unfit(
+        `its ${path} goes from ${found}, the model's from ${site.inputs} to ${site.outputs}`,
+      );
+    }
+  }
+}
+
+const unfit = (why: string) =>
+  new RapportError(
+    'adapter/unfit',
+    `The adapter was made for another model: ${why}.`,
+    'Choose an adapter that was trained on this base.',
+  );
 
 /** Feeds of the adapter; at sites it does not touch, and for `null`, of rank 0: the base bit for bit. */
 export function adapterFeeds(

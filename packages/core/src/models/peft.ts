@@ -48,6 +48,7 @@ export async function readPeft(
     if (!path) continue;
     const b = tensors.get(name.replace('.lora_A', '.lora_B'));
     if (!b) throw unreadable(`${path} has lora_A but no lora_B`);
+    if (shape.length !== 2 || b.shape.length !== 2) throw unreadable(`${path} holds no matrices`);
     if (shape[0] !== rank || b.shape[1] !== rank) {
       throw unreadable(`${path} has not the rank ${rank} that its config says`);
     }
