@@ -21,7 +21,9 @@ export class RateLimit {
   take(key: string): void {
     const now = this.#now();
     const before = this.#buckets.get(key) ?? { tokens: this.#burst, at: now };
-    const tokens = Math.min(this.#burst, before.tokens + (now - before.at) * this.#perMs);
+    // A clock that was set back gives nothing, and takes nothing either.
+    const passedMs = Math.max(0, now - before.at);
+    const tokens = Math.min(this.#burst, before.tokens + passedMs * this.#perMs);
     // Put last again, so that the first keys are those not seen for longest.
     this.#buckets.delete(key);
     this.#buckets.set(key, { tokens: tokens >= 1 ? tokens - 1 : tokens, at: now });

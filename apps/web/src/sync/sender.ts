@@ -98,8 +98,9 @@ export class Sender {
         cancel();
         resolve();
       };
-      signal.addEventListener('abort', () => this.#wake?.(), { once: true });
+      signal.addEventListener('abort', this.#wake);
     });
+    signal.removeEventListener('abort', this.#wake!);
     this.#wake = undefined;
   }
 
