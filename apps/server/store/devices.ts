@@ -67,6 +67,16 @@ export async function listDevices(db: Queries) {
   return rows.map(({ revokedAt, ...row }) => ({ ...row, revoked: revokedAt !== null }));
 }
 
+/** When each device enrolled by itself; those known from an import only are not among them. */
+export async function enrolments(db: Queries): Promise<Map<string, number>> {
+  const rows = await db
+    .selectFrom('devices')
+    .select(['id', 'enrolled_at'])
+    .where('token_hash', 'is not', null)
+    .execute();
+  return new Map(rows.map(({ id, enrolled_at }) => [id, enrolled_at]));
+}
+
 /** Refuses everything the device sends from now on. Throws `device/unknown`. */
 export async function revokeDevice(db: Queries, id: string): Promise<void> {
   await needDevice(db, id);

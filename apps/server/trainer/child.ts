@@ -84,7 +84,10 @@ const train: Training = async function* (spec, folder, signal) {
     adapter,
     tokenizerDigest: tokenizer.digest,
     golden: { ...golden, tolerance: GOLDEN_TOLERANCE },
-    gate: gateOf({ ...evaluation, nllChange: 100 * evaluation.nllChange }),
+    gate: gateOf(
+      { ...evaluation, nllChange: 100 * evaluation.nllChange },
+      spec.config['gate'] as Parameters<typeof gateOf>[1],
+    ),
     evaluation,
   };
 };

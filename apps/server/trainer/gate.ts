@@ -1,7 +1,7 @@
 // Whether a trained adapter may be published: limits on what its evaluation measured.
 import type { Gate, GateCheck } from './spec.ts';
 
-/** Limits; each with the measurement it bounds. */
+/** Limits; each with the measurement it bounds. `config.gate` changes them. */
 const GATE_LIMITS = {
   /** Mean KL from the reference per token, in nats. */
   kl: 0.5,
@@ -13,13 +13,17 @@ const GATE_LIMITS = {
   endedFraction: 0.3,
   /** Length of replies over that of the reference: at most so many times longer or shorter. */
   lengthRatio: 2,
-} as const;
+};
 
 /**
  * Checks an evaluation `{kl, nllChange, low, endedFraction, replyLength, baseReplyLength}`. What was
  * not measured does not pass.
  */
-export function gateOf(evaluation: Record<string, unknown>): Gate {
+export function gateOf(
+  evaluation: Record<string, unknown>,
+  change: Partial<typeof GATE_LIMITS> = {},
+): Gate {
+  const limits = { ...GATE_LIMITS, ...change };
   const measured = (name: string) =>
     typeof evaluation[name] === 'number' ? evaluation[name] : undefined;
   const atMost = (name: string, value: number | undefined, limit: number) =>
@@ -29,11 +33,11 @@ export function gateOf(evaluation: Record<string, unknown>): Gate {
   const [length, before] = [measured('replyLength'), measured('baseReplyLength')];
   const drift = length && before ? Math.max(length / before, before / length) : undefined;
   const checks = [
-    atMost('KL', measured('kl'), GATE_LIMITS.kl),
-    atMost('held-out NLL, change in %', measured('nllChange'), GATE_LIMITS.nllChange),
-    atLeast('own arena, lower bound', measured('low'), GATE_LIMITS.winRateLow),
-    atLeast('replies that end', measured('endedFraction'), GATE_LIMITS.endedFraction),
-    atMost('length drift', drift, GATE_LIMITS.lengthRatio),
+    atMost('KL', measured('kl'), limits.kl),
+    atMost('held-out NLL, change in %', measured('nllChange'), limits.nllChange),
+    atLeast('own arena, lower bound', measured('low'), limits.winRateLow),
+    atLeast('replies that end', measured('endedFraction'), limits.endedFraction),
+    atMost('length drift', drift, limits.lengthRatio),
   ];
   return { passed: checks.every(({ passed }) => passed), checks };
 }

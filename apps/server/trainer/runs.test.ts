@@ -53,6 +53,16 @@ describe('a run', () => {
     expect(existsSync(join(dataFolder, 'runs', id, 'rows.jsonl'))).toBe(false);
   });
 
+  test('learns from what its safety limits leave, and the release says what was set aside', async () => {
+    const { db, run } = await ended({ steps: 1, safety: { deviceFloor: 1 } });
+    expect((await findRelease(db, run.release!)).envelope.signed).toMatchObject({
+      dataset: { count: 1, devices: 1 },
+      evaluation: { setAside: { deviceShare: 1, quotedReply: 0 } },
+    });
+    const none = await ended({ steps: 1, safety: { devicesPerPrompt: 2 } });
+    expect(none.run).toMatchObject({ status: 'failed', failure: { code: 'dataset/set-aside' } });
+  });
+
   test('without anything to learn from is refused', async () => {
     const { runs } = await temporaryContext();
     await expect(runs.start({})).rejects.toThrow(coded('dataset/empty'));

@@ -12,19 +12,15 @@ import { addRelease, findRelease } from '../releases/registry.ts';
 import { audit } from '../store/audit.ts';
 import type { Blobs } from '../store/blobs.ts';
 import type { Database } from '../store/database.ts';
-import {
-  findDataset,
-  freezeDataset,
-  learnedRows,
-  listDatasets,
-  type Dataset,
-} from '../store/datasets.ts';
+import { findDataset, freezeDataset, learnedRows, listDatasets } from '../store/datasets.ts';
+import { enrolments } from '../store/devices.ts';
 import { countJudgements } from '../store/events.ts';
 import type { RunStatus, RunTable } from '../store/schema.ts';
 import { recall, remember } from '../store/settings.ts';
 import { uuidv7 } from '../store/uuid.ts';
 import { cancelFile, linesFrom, progressFile, rowsFile, writeWhole } from './files.ts';
 import type { LocalTrainer } from './local.ts';
+import { safetyOf, screen } from './screening.ts';
 import type {
   Failure,
   Gate,
@@ -96,6 +92,7 @@ export class Runs {
     const { db } = this.#around;
     await this.#needIdle();
     const { method = 'ppo', publish = 'candidate', config = {} } = request;
+    safetyOf(config['safety']);
     await ownBase(db);
     const dataset = await this.#datasetFor(request.dataset);
     const id = uuidv7();
@@ -314,12 +311,12 @@ export class Runs {
     const current = stable === 'base' ? null : (await findRelease(db, stable)).envelope.signed;
     const base = current?.base ?? (await ownBase(db));
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const rows = await learnedRows(db, dataset.id);
+    const config = JSON.parse(row.config) as Record<string, unknown> & { seed: number };
+    const { rows } = await screenedRows(db, row);
     await writeWhole(rowsFile(folder), rows.map((item) => `${JSON.stringify(item)}\n`).join(''));
     const files = [];
     for (const { name, digest } of base.files)
       files.push({ name, path: (await blobs.need(digest)).path });
-    const config = JSON.parse(row.config) as Record<string, unknown> & { seed: number };
     const adapter = current?.adapter;
     return {
       run: row.id,
@@ -370,13 +367,15 @@ export class Runs {
     const { stable } = (await currentChannel(db, dataFolder)).signed;
     const current = stable === 'base' ? null : (await findRelease(db, stable)).envelope.signed;
     const { adapter, tokenizerDigest, golden, evaluation, gate } = result;
+    const { rows, setAside } = await screenedRows(db, row);
+    const devices = new Set(rows.map(({ device }) => device)).size;
     const release = await buildRelease(blobs, {
       base: current?.base ?? (await ownBase(db)),
       adapterFolder: adapter,
       tokenizerDigest,
       ...(golden && { golden }),
-      evaluation: { ...evaluation, method: row.method, gate },
-      dataset: await learnedFrom(db, dataset),
+      evaluation: { ...evaluation, setAside, method: row.method, gate },
+      dataset: { digest: dataset.digest, count: rows.length, devices },
       parents: [],
     });
     const released = await addRelease(db, dataFolder, release, { run: id, dataset: dataset.id });
@@ -421,10 +420,20 @@ export class Runs {
   }
 }
 
-/** What a release says about the judgements behind it. */
-async function learnedFrom(db: Database, { id, digest }: Dataset) {
-  const rows = await learnedRows(db, id);
-  return { digest, count: rows.length, devices: new Set(rows.map(({ device }) => device)).size };
+/**
+ * The judgements that a run may learn from: of its dataset and those before, as things stood when it
+ * was started. Throws `dataset/set-aside`.
+ */
+async function screenedRows(db: Database, run: RunTable) {
+  const { safety } = JSON.parse(run.config) as { safety?: unknown };
+  const all = await learnedRows(db, run.dataset);
+  const screened = screen(all, await enrolments(db), run.created_at, safetyOf(safety));
+  if (screened.rows.length > 0 || all.length === 0) return screened;
+  throw new RapportError(
+    'dataset/set-aside',
+    `None of the ${all.length} judgements may be learned from: ${JSON.stringify(screened.setAside)}.`,
+    'Wait for more devices or time, or change "safety" in the config (see docs/operating.md).',
+  );
 }
 
 function runOf(row: RunTable): Run {
