@@ -2,6 +2,7 @@
 // Weights are not here: they lie in the origin's private file system under their digest.
 import { Dexie, type EntityTable } from 'dexie';
 import type { FeedbackRow, OutboxRow } from '../sync/rows.ts';
+import type { TrainingRun } from '../training/rows.ts';
 
 /** How replies are sampled; the same names as in `core/generation` and in a vote's provenance. */
 export interface Sampling {
@@ -84,12 +85,20 @@ interface Remembered {
   value: unknown;
 }
 
+/** What a training run goes on from after a reload: `<run>/read` and `<run>/course`. */
+interface Checkpoint {
+  id: string;
+  value: unknown;
+}
+
 export type Database = Dexie & {
   conversations: EntityTable<Conversation, 'id'>;
   messages: EntityTable<Message, 'id'>;
   feedback: EntityTable<FeedbackRow, 'id'>;
   outbox: EntityTable<OutboxRow, 'id'>;
   remembered: EntityTable<Remembered, 'key'>;
+  trainings: EntityTable<TrainingRun, 'id'>;
+  checkpoints: EntityTable<Checkpoint, 'id'>;
 };
 
 /** Opens (and at first makes) the database of this origin. */
@@ -102,6 +111,7 @@ export function openDatabase(name = 'rapport'): Database {
     outbox: 'id, state, conversationId, [conversationId+state]',
     remembered: 'key',
   });
+  db.version(2).stores({ trainings: 'id, state', checkpoints: 'id' });
   return db;
 }
 

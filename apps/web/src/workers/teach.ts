@@ -17,6 +17,7 @@ import {
   thumbsOf,
   trainDpo,
   trainKto,
+  type CourseState,
   type PreparedRanking,
   type Ranking,
   type Row,
@@ -32,6 +33,8 @@ const LONGEST_PROMPT = 256;
 const LONGEST_ROW = 448;
 /** Padded tokens of one run of a graph: a second or two of work, then the chat may come in. */
 const BUDGET_TOKENS = 448;
+/** A reload costs at most the steps since the last save. */
+const SAVE_EVERY_STEPS = 2;
 /** Rows read between two pieces of news. */
 const ROWS_AT_ONCE = 8;
 /** Ordinary text kept apart to measure what training costs. */
@@ -52,6 +55,20 @@ export interface Classroom {
   release: Adapter | null;
   /** Milliseconds of work done: time spent waiting for the chat left out. */
   worked: () => number;
+  /** What an earlier attempt at the same lesson left, and where this one leaves it. */
+  shelf: Shelf;
+}
+
+/** Keeps plain data of one run under two names: what was `read`, and the `course` of learning. */
+export interface Shelf {
+  load<T>(name: 'read' | 'course'): Promise<T | undefined>;
+  save(name: 'read' | 'course', value: unknown): Promise<void>;
+}
+
+/** Rows with their trunk output, and Σ log π_ref of each reply. */
+interface ReadRows {
+  rows: readonly TrunkRow[];
+  refSums: readonly number[];
 }
 
 export interface Taught {
@@ -63,7 +80,7 @@ export interface Taught {
 /** Yields progress, returns the adapter. Throws `train/*`, and an AbortError soon after `signal`. */
 export async function* teach(
   { method, lessons, heldOut, seed }: Lesson,
-  { checkpoint, tokenizer, runtime, release, worked }: Classroom,
+  { checkpoint, tokenizer, runtime, release, worked, shelf }: Classroom,
   signal: AbortSignal,
 ): AsyncGenerator<TrainingNews, Taught> {
   const base = release ? foldAdapter(checkpoint, release) : checkpoint;
@@ -76,11 +93,13 @@ export async function* teach(
     const measured = measuredOf(method, short(heldOut), tokenizer);
     const text = textRows(tokenizer);
     const rows = [...rankings.flatMap(rowsOf), ...measured.rows, ...text];
-    const read = yield* reader.read(rows.map(cut));
-    // Sessions hold a copy of the weights each: one at a time.
-    await policy.dispose();
-    const refSums = yield* reader.score(read, null);
-    await policy.dispose();
+    const { rows: read, refSums } =
+      (await shelf.load<ReadRows>('read')) ?? (yield* reader.all(rows.map(cut), shelf));
+    const keeping = {
+      resume: await shelf.load<CourseState>('course'),
+      save: (state: CourseState) => shelf.save('course', state),
+      everySteps: SAVE_EVERY_STEPS,
+    };
 
     const judged = read.slice(0, rows.length - measured.rows.length - text.length);
     const mixed = read.slice(rows.length - text.length, rows.length - TEXT_MEASURED);
@@ -92,6 +111,7 @@ export async function* teach(
             mixed,
             { ...dpoDefaults, seed, epochs: 3, minSteps: 24, ptxRows: 2 },
             signal,
+            keeping,
           )
         : trainKto(
             policy,
@@ -99,6 +119,7 @@ export async function* teach(
             mixed,
             { ...ktoDefaults, seed, epochs: 3, ptxRows: 2 },
             signal,
+            keeping,
           );
     const adapter = yield* learn(steps, worked);
     await policy.dispose();
@@ -127,10 +148,10 @@ async function* learn(
   for (;;) {
     const next = await steps.next();
     if (next.done) return next.value;
-    const { step, of, loss } = next.value;
+    const { step, of, loss, kl } = next.value;
     const margin = 'margin' in next.value ? next.value.margin : null;
     const workMs = worked() - startedMs;
-    yield { kind: 'step', step: { step, of, loss, margin, kl: null, workMs } };
+    yield { kind: 'step', step: { step, of, loss, margin, kl, workMs } };
     startedMs = worked();
   }
 }
@@ -143,6 +164,16 @@ class Reader {
   constructor(policy: Policy, signal: AbortSignal) {
     this.#policy = policy;
     this.#signal = signal;
+  }
+
+  /** Reads and scores; sessions hold a copy of the weights each, so one is dropped before the next. */
+  async *all(rows: readonly Row[], shelf: Shelf): AsyncGenerator<TrainingNews, ReadRows> {
+    const read = yield* this.read(rows);
+    await this.#policy.dispose();
+    const refSums = yield* this.score(read, null);
+    await this.#policy.dispose();
+    await shelf.save('read', { rows: read, refSums } satisfies ReadRows);
+    return { rows: read, refSums };
   }
 
   /** The lower half of the model over every row: half of the reading. */

@@ -8,7 +8,7 @@ import { tinyTokenizer } from '../../../../tests/support/tiny-tokenizer.ts';
 import { finish } from './channel.ts';
 import type { ModelManifest } from './inference.ts';
 import { startTraining } from './start-training.ts';
-import type { TrainingNews, TrainingOrder } from './training.ts';
+import type { TrainingOrder, TrainingStep } from './training.ts';
 
 let manifest: ModelManifest;
 
@@ -68,33 +68,50 @@ function order(): TrainingOrder {
   return { id: crypto.randomUUID(), ...around, lessons, heldOut };
 }
 
-test('what a person prefers becomes likelier, on prompts kept apart too', async () => {
+/** Trains in a worker of its own, to the end. */
+async function train(lesson: TrainingOrder) {
   const { trainer, end } = startTraining();
-  const news: TrainingNews[] = [];
-  const outcome = await finish(trainer.train(order()), (value) => news.push(value));
+  const steps: TrainingStep[] = [];
+  const outcome = await finish(trainer.train(lesson), (news) => {
+    if (news.kind === 'step') steps.push(news.step);
+  });
   end();
-  const steps = news.flatMap((one) => (one.kind === 'step' ? [one.step] : []));
-  expect(steps[0]!.loss).toBeCloseTo(Math.LN2, 4);
-  expect(steps.at(-1)!.loss).toBeLessThan(0.6);
-  expect(outcome.comparison).toMatchObject({ pairs: 6, gained: 6 });
-  expect(outcome.comparison.marginAfter).toBeGreaterThan(outcome.comparison.marginBefore);
-  expect(outcome.adapter.rank).toBe(8);
+  return { steps, outcome };
+}
+
+test('what a person prefers becomes likelier on prompts kept apart, and a worker that is ended in the middle is gone on from in another, to the same adapter', async () => {
+  const lesson = order();
+  const cut = startTraining();
+  for await (const news of cut.trainer.train(lesson)) {
+    if (news.kind === 'step' && news.step.step === 9) break;
+  }
+  cut.end();
+  const resumed = await train(lesson);
+  expect(resumed.steps[0]!.step).toBe(9);
+
+  const whole = await train({ ...lesson, id: crypto.randomUUID() });
+  expect(whole.steps[0]!.loss).toBeCloseTo(Math.LN2, 4);
+  expect(whole.steps.at(-1)!.loss).toBeLessThan(0.6);
+  expect(whole.outcome.comparison).toMatchObject({ pairs: 6, gained: 6 });
+  expect(whole.outcome.adapter.rank).toBe(8);
+  expect(resumed.outcome).toMatchObject({
+    adapter: whole.outcome.adapter,
+    comparison: whole.outcome.comparison,
+  });
 });
 
 test('a run that is held computes nothing until it is let go on', async () => {
   const { trainer, end } = startTraining();
-  const run = trainer.train(order());
-  let step = await run.next();
-  while (step.value && 'kind' in step.value && step.value.kind !== 'step') step = await run.next();
-  await finish(trainer.hold(true));
   let moved = 0;
-  const rest = finish(run, () => moved++);
+  const run = finish(trainer.train(order()), () => moved++);
+  run.catch(() => undefined);
+  await expect.poll(() => moved, { timeout: 60_000 }).toBeGreaterThan(4);
+  await finish(trainer.hold(true));
   await new Promise((resolve) => setTimeout(resolve, 300));
   const heldAt = moved;
   await new Promise((resolve) => setTimeout(resolve, 300));
   expect(moved).toBe(heldAt);
   await finish(trainer.hold(false));
-  await rest;
-  expect(moved).toBeGreaterThan(heldAt);
+  await expect.poll(() => moved, { timeout: 60_000 }).toBeGreaterThan(heldAt);
   end();
 });

@@ -30,17 +30,15 @@ export interface TrainingStep {
   loss: number;
   /** DPO: mean β·(ℓ_better − ℓ_worse) of the pairs of this step. */
   margin: number | null;
-  /** Mean log π_ref − log π per token of the replies of this step, which the reference spoke: KL(π_ref‖π). */
-  kl: number | null;
+  /** Mean log π_ref − log π per token of the replies of this step: KL(π_ref‖π) where the reference spoke them. */
+  kl: number;
   /** Milliseconds this step computed, waiting left out. */
   workMs: number;
 }
 
 export type TrainingNews =
   | { kind: 'stage'; stage: TrainingStage; done: number; of: number }
-  | { kind: 'step'; step: TrainingStep }
-  /** Progress up to this step is on the disk. */
-  | { kind: 'saved'; step: number };
+  | { kind: 'step'; step: TrainingStep };
 
 /** The person's held-out judgements, before and after: how often the model prefers what they prefer. */
 export interface Comparison {
@@ -67,7 +65,7 @@ export interface TrainingOutcome {
 
 /** The methods of the training worker. */
 export interface TrainingService {
-  /** Trains to the end; aborted, it keeps what was saved. */
+  /** Trains to the end; aborted, or ended, it leaves in the database what the same order goes on from. */
   train: Method<TrainingOrder, TrainingNews, TrainingOutcome>;
   /** True: compute nothing until told otherwise. Takes effect before the next piece of work. */
   hold: Method<boolean, never, void>;

@@ -8,13 +8,14 @@ import {
   writePeft,
   type Adapter,
 } from '@rapport/core';
+import { openDatabase } from '../db/database.ts';
 import { WeightStore } from '../model/weight-store.ts';
 import { startBackend } from './backend.ts';
 import { serve, type Method } from './channel.ts';
 import { Gate, gated } from './gate.ts';
 import type { AdapterRef } from './inference.ts';
 import { openCheckpoint } from './open-checkpoint.ts';
-import { teach } from './teach.ts';
+import { teach, type Shelf } from './teach.ts';
 import type { TrainingOrder, TrainingService } from './training.ts';
 import { allowOwnScripts } from './trusted-scripts.ts';
 
@@ -34,6 +35,7 @@ const service: TrainingService = {
       release,
       runtime: gated(runtime, gate, signal),
       worked: () => performance.now() - gate.waitedMs,
+      shelf: shelfOf(order.id),
     };
     const taught = yield* withRemedy(teach(order, classroom, signal));
     const { adapter, comparison, tokensTrained } = taught;
@@ -50,6 +52,15 @@ const service: TrainingService = {
     else gate.open();
   },
 };
+
+/** Progress in the database, where a reload finds it. */
+function shelfOf(run: string): Shelf {
+  const { checkpoints } = openDatabase();
+  return {
+    load: async <T>(name: string) => (await checkpoints.get(`${run}/${name}`))?.value as T,
+    save: async (name, value) => void (await checkpoints.put({ id: `${run}/${name}`, value })),
+  };
+}
 
 /** ONNX Runtime says in many words that a page has no memory left; the person is told in one. */
 async function* withRemedy<Y, R>(run: AsyncGenerator<Y, R>): AsyncGenerator<Y, R> {

@@ -69,6 +69,8 @@ export interface DpoRecord {
   readonly margin: number;
   /** Share of pairs in the right order by implicit reward. */
   readonly accuracy: number;
+  /** Mean log π_ref − log π per token of the judged replies: KL(π_ref‖π) where the reference spoke them. */
+  readonly kl: number;
   readonly gradientNorm: number;
   readonly ptxRatio: number;
   readonly lr: number;
@@ -126,7 +128,7 @@ export async function* trainDpo(
       signal?.throwIfAborted();
       const batch = course.draw(tasks, config.promptsPerStep);
       const gradients: Parameters = new Map();
-      let [loss, margin, right, count] = [0, 0, 0, 0];
+      let [loss, margin, right, count, drift, tokens] = [0, 0, 0, 0, 0, 0];
       for (const task of batch) {
         const out = await trainer.run(
           task.rows,
@@ -136,6 +138,8 @@ export async function* trainDpo(
         );
         loss += Number(out['preference']!.data[0]);
         const logratios = out['logratios']!.data as Float32Array;
+        drift -= logratios.reduce((a, b) => a + b, 0);
+        tokens += task.rows.reduce((n, { reply }) => n + reply.length, 0);
         for (const { better, worse } of task.pairs) {
           const h = logratios[better]! - logratios[worse]!;
           margin += config.beta * h;
@@ -170,6 +174,7 @@ export async function* trainDpo(
         loss,
         margin: margin / count,
         accuracy: right / count,
+        kl: drift / tokens,
         gradientNorm,
         ptxRatio,
         lr,

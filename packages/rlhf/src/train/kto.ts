@@ -55,6 +55,8 @@ export interface KtoRecord {
   readonly loss: number;
   /** The reference point of this batch. */
   readonly z: number;
+  /** Mean log π_ref − log π per token of the judged replies: KL(π_ref‖π) where the reference spoke them. */
+  readonly kl: number;
   readonly gradientNorm: number;
   readonly ptxRatio: number;
   readonly lr: number;
@@ -102,13 +104,14 @@ export async function* trainKto(
   const trainer = await policy.trainer(config.rank, (p) => {
     const row = (name: string) => p.input(name, 'float32', ['B']);
     const z = p.input('z', 'float32', []);
+    const logratios = p.logratios();
     const votes = ktoLoss(
-      p.logratios(),
+      logratios,
       { sign: row('sign'), weight: row('voteWeight'), z },
       config.beta,
     );
     const nll = crossEntropy(p.logprobs, p.input('textWeight', 'float32', ['N']));
-    return { loss: op.add(votes, nll), results: { votes } };
+    return { loss: op.add(votes, nll), results: { votes, logratios } };
   });
   const feedsOf = (batch: readonly Task[], z: number, total: number) => {
     const count = batch.reduce((n, { row }) => n + row.reply.length, 0);
@@ -142,11 +145,12 @@ export async function* trainKto(
       const mismatch = batch.reduce((s, t, i) => s + sumOf(others[i]!) - t.otherRefSum, 0);
       const z = Math.max(0, mismatch / batch.length);
       const gradients: Parameters = new Map();
-      let loss = 0;
+      let [loss, drift] = [0, 0];
       for (const part of packByLength(batch, ({ row }) => lengthOf(row), 1024)) {
         const rows = part.map(({ row }) => row);
         const out = await trainer.run(rows, adapter, feedsOf(part, z, batch.length), gradients);
         loss += Number(out['votes']!.data[0]);
+        drift -= (out['logratios']!.data as Float32Array).reduce((a, b) => a + b, 0);
       }
       const mixed = await mixText(gradients, config, text, {
         trainer,
@@ -168,7 +172,8 @@ export async function* trainKto(
       const ptxRatio = mixed.gradientNorm
         ? (mixed.ptxCoef * mixed.ptxNorm) / mixed.gradientNorm
         : 0;
-      yield { stage: 'kto', step: step + 1, of, loss, z, gradientNorm, ptxRatio, lr };
+      const kl = drift / batch.reduce((n, { row }) => n + row.reply.length, 0);
+      yield { stage: 'kto', step: step + 1, of, loss, z, kl, gradientNorm, ptxRatio, lr };
       await course.keep(step + 1);
     }
     return adapter;

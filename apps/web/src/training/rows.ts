@@ -1,0 +1,36 @@
+// What is kept of personal training: each run with its plan, its course, and what came of it.
+import type {
+  TrainingOrder,
+  TrainingOutcome,
+  TrainingStage,
+  TrainingStep,
+} from '../workers/training.ts';
+
+/**
+ * `running` in some tab; `paused` by the person or because the page went away; `failed` with a reason,
+ * to be resumed; `offered` is done and waits for a choice; `kept` speaks; `aside` was taught on another
+ * release than the one that speaks now.
+ */
+export type TrainingState = 'running' | 'paused' | 'failed' | 'offered' | 'kept' | 'aside';
+
+/** One of the person's own prompts, answered without and with what was learned. */
+export interface SideBySide {
+  prompt: string;
+  before: string;
+  after: string;
+}
+
+export interface TrainingRun {
+  id: string;
+  state: TrainingState;
+  startedAt: number;
+  /** The release it builds on, as provenance names it. */
+  release: string;
+  /** Everything the worker needs; the same order goes on where it stopped. */
+  order: TrainingOrder;
+  stage: TrainingStage;
+  steps: TrainingStep[];
+  outcome?: TrainingOutcome;
+  sideBySide: SideBySide[];
+  error?: { message: string; remedy: string };
+}
