@@ -357,4 +357,27 @@ test('nothing overflows at 360 pixels', async () => {
   await send('Narrow');
   await expect.element(reply()).toHaveAttribute('aria-busy', 'false');
   expect(document.documentElement.scrollWidth).toBeLessThanOrEqual(360);
+  await button('More replies').click();
+  await expect.element(button('Submit ranking')).toBeEnabled();
+  expect(document.documentElement.scrollWidth).toBeLessThanOrEqual(360);
+  expect(document.documentElement.scrollHeight).toBeLessThanOrEqual(740);
+});
+
+test('alternates and the reasons of a vote open in sight, however long the chat', async () => {
+  await page.viewport(390, 700);
+  open([Array(40).fill('A paragraph.').join('\n\n'), 'Alpha', 'Beta']);
+  const inSight = (of: Element) => {
+    const { top, bottom } = of.getBoundingClientRect();
+    return top >= 0 && top < 500 && bottom > 100;
+  };
+  await send('Long');
+  await expect.element(reply()).toHaveAttribute('aria-busy', 'false');
+  await button('Bad reply').click();
+  await expect.poll(() => inSight(button('Not true').element())).toBe(true);
+  expect(inSight(page.getByRole('textbox', { name: 'Comment' }).element())).toBe(true);
+  await button('Close').click();
+  await page.getByRole('combobox', { name: 'Number of replies' }).selectOptions('2');
+  await button('More replies').click();
+  const list = page.getByRole('list', { name: 'Rank replies' });
+  await expect.poll(() => inSight(list.element())).toBe(true);
 });
