@@ -75,7 +75,7 @@ export class Voice {
     }
   }
 
-  /** Scores the last message, an assistant's, given those before it. */
+  /** Scores the last message, an assistant's, given those before it. Throws `generation/too-long`. */
   async score(conversations: ChatMessage[][], reward?: RewardModel): Promise<Scored[]> {
     // Adapters made elsewhere may sit on any layer.
     const place = { fromLayer: 0 };
@@ -97,7 +97,16 @@ export class Voice {
   #rowOf(messages: ChatMessage[]) {
     const { tokenizer } = this;
     const prompt = tokenizer.encodeChat(messages.slice(0, -1), { addGenerationPrompt: true });
-    return { prompt, reply: [...tokenizer.encode(messages.at(-1)!.content), tokenizer.endOfTurn] };
+    const reply = [...tokenizer.encode(messages.at(-1)!.content), tokenizer.endOfTurn];
+    const { context } = this.#checkpoint.config;
+    if (prompt.length + reply.length > context) {
+      throw new RapportError(
+        'generation/too-long',
+        `The conversation takes ${prompt.length + reply.length} tokens; the model reads ${context}.`,
+        'Score a shorter conversation.',
+      );
+    }
+    return { prompt, reply };
   }
 
   async #startEngine(): Promise<ChatEngine> {

@@ -1,6 +1,6 @@
 import * as ort from 'onnxruntime-node';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { tinyCheckpoint } from '../../../../tests/support/tiny.ts';
+import { tinyCheckpoint, type TinyName } from '../../../../tests/support/tiny.ts';
 import { ortRuntime } from '../runtime/ort.ts';
 import { buildTokenizer, type ChatMessage } from '../tokenizer/tokenizer.ts';
 import { ChatEngine } from './chat-engine.ts';
@@ -11,10 +11,14 @@ const hi: ChatMessage[] = [{ role: 'user', content: 'hi' }];
 
 let engine: ChatEngine;
 beforeAll(async () => {
-  const checkpoint = await tinyCheckpoint('llama-tied');
-  const tokenizer = await buildTokenizer(checkpoint.tokenizer);
-  engine = await ChatEngine.create({ checkpoint, tokenizer, runtime: ortRuntime(ort) });
+  engine = await engineOf('llama-tied');
 });
+
+async function engineOf(name: TinyName): Promise<ChatEngine> {
+  const checkpoint = await tinyCheckpoint(name);
+  const tokenizer = await buildTokenizer(checkpoint.tokenizer);
+  return ChatEngine.create({ checkpoint, tokenizer, runtime: ortRuntime(ort) });
+}
 
 const never = new AbortController().signal;
 
@@ -23,9 +27,10 @@ async function speak(
   request: SpeakRequest,
   signal = never,
   onToken: (token: SpokenToken) => void = () => undefined,
+  speaker = engine,
 ): Promise<{ tokens: SpokenToken[]; replies: SpokenReply[] }> {
   const tokens: SpokenToken[] = [];
-  const run = engine.speak(request, signal);
+  const run = speaker.speak(request, signal);
   for (;;) {
     const step = await run.next();
     if (step.done) return { tokens, replies: step.value };
@@ -171,6 +176,16 @@ describe('a conversation longer than the context of 64 tokens', () => {
       const used = engine.prompt(request).tokens.length + replies[0]!.tokens.length;
       expect(used).toBeLessThanOrEqual(64);
     }
+  });
+
+  test('never asks GPT-2 for a position it has not learned', async () => {
+    const gpt2 = await engineOf('gpt2');
+    const samplings = [{ ...FREE, maxTokens: 1000 }];
+    const request = { messages: [...long, ...long], samplings };
+    const { replies } = await speak(request, never, undefined, gpt2);
+    expect(replies[0]!.droppedTurns).toBeGreaterThan(0);
+    const used = gpt2.prompt(request).tokens.length + replies[0]!.tokens.length;
+    expect(used).toBeLessThanOrEqual(64);
   });
 
   test('with a reply to continue leaves room for it', async () => {
