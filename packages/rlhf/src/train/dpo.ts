@@ -18,6 +18,12 @@ import { mixText, update } from './step.ts';
 export interface DpoConfig {
   /** How dear it is to move away from the reference. */
   readonly beta: number;
+  /** 'sigmoid' is DPO, 'ipo' regresses h to 1/(2β) (arXiv 2310.12036). */
+  readonly kind: 'sigmoid' | 'ipo';
+  /** ε of cDPO: the share of judgements taken to be flipped. */
+  readonly labelSmoothing: number;
+  /** Divides every reply's log-ratio by its tokens, so that length alone wins nothing; β must grow with it. */
+  readonly lengthNormalised: boolean;
   readonly lrPeak: number;
   readonly epochs: number;
   /** At least this many optimiser steps: ties leave few pairs, and steps move a model, not epochs. */
@@ -38,6 +44,9 @@ export interface DpoConfig {
 
 export const dpoDefaults: DpoConfig = {
   beta: 0.05,
+  kind: 'sigmoid',
+  labelSmoothing: 0,
+  lengthNormalised: false,
   lrPeak: 1e-3,
   epochs: 4,
   minSteps: 32,
@@ -119,7 +128,7 @@ export async function* trainDpo(
       weight: p.input('pairWeight', 'float32', ['P']),
     };
     const logratios = p.logratios();
-    const preference = dpoLoss(logratios, pairs, { beta: config.beta });
+    const preference = dpoLoss(logratios, pairs, config);
     const nll = crossEntropy(p.logprobs, p.input('textWeight', 'float32', ['N']));
     return { loss: op.add(preference, nll), results: { logratios, preference } };
   });
@@ -138,7 +147,8 @@ export async function* trainDpo(
         );
         loss += Number(out['preference']!.data[0]);
         const logratios = out['logratios']!.data as Float32Array;
-        drift -= logratios.reduce((a, b) => a + b, 0);
+        const tokensOf = (i: number) => (config.lengthNormalised ? task.rows[i]!.reply.length : 1);
+        drift -= logratios.reduce((a, b, i) => a + b * tokensOf(i), 0);
         tokens += task.rows.reduce((n, { reply }) => n + reply.length, 0);
         for (const { better, worse } of task.pairs) {
           const h = logratios[better]! - logratios[worse]!;
@@ -218,7 +228,7 @@ function feedsOf(
     new Array<number>(reply.length).fill(best[i] ? config.chosenNll / bestTokens / prompts : 0),
   );
   return {
-    ...policy.logratioFeeds(rows, refSums),
+    ...policy.logratioFeeds(rows, refSums, config.lengthNormalised),
     better: int64(
       [pairs.length],
       pairs.map((p) => p.better),

@@ -134,9 +134,19 @@ export class Policy {
     return { ...this.#rowFeeds(batch, temperature), ...replyFeeds(batch) };
   }
 
-  /** What `logratios()` of a loss reads: sums over each row's reply, and the reference's sums. */
-  logratioFeeds(batch: readonly TrunkRow[], refSums: readonly number[]): Record<string, Tensor> {
-    return { rows: rowSumFeed(batch), refSums: float32([batch.length], refSums) };
+  /** What `logratios()` of a loss reads: sums (or means) over each row's reply, and the reference's. */
+  logratioFeeds(
+    batch: readonly TrunkRow[],
+    refSums: readonly number[],
+    lengthNormalised = false,
+  ): Record<string, Tensor> {
+    const reference = lengthNormalised
+      ? refSums.map((sum, i) => sum / batch[i]!.reply.length)
+      : refSums;
+    return {
+      rows: rowSumFeed(batch, lengthNormalised),
+      refSums: float32([batch.length], reference),
+    };
   }
 
   async dispose(): Promise<void> {
