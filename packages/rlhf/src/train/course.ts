@@ -3,7 +3,7 @@
 import { Random } from '@rapport/core';
 import type { Adapter, RandomState } from '@rapport/core';
 import { AdamW } from '../optim/adamw.ts';
-import type { AdamState } from '../optim/adamw.ts';
+import type { AdamOptions, AdamState } from '../optim/adamw.ts';
 import { copyAdapter } from './adapter.ts';
 
 /** Plain data: numbers, arrays and maps. */
@@ -17,11 +17,11 @@ export interface CourseState {
   readonly queue: readonly number[];
 }
 
-export interface Keeping {
+export interface Keeping<S extends CourseState = CourseState> {
   /** Goes on from here; rankings, thumbs, text and config must be those of the first attempt. */
-  readonly resume?: CourseState | undefined;
+  readonly resume?: S | undefined;
   /** Called after every `everySteps` steps. */
-  readonly save?: (state: CourseState) => Promise<void>;
+  readonly save?: (state: S) => Promise<void>;
   readonly everySteps?: number;
 }
 
@@ -30,17 +30,23 @@ export class Course {
   readonly step: number;
   readonly adapter: Adapter;
   readonly random: Random;
-  readonly adam = new AdamW({ betas: [0.9, 0.99] });
+  readonly adam: AdamW;
   readonly #keeping: Keeping;
   #queue: number[];
 
-  constructor(keeping: Keeping, seed: number, begin: (random: Random) => Adapter) {
+  constructor(
+    keeping: Keeping,
+    seed: number,
+    begin: (random: Random) => Adapter,
+    options: AdamOptions = {},
+  ) {
     const { resume } = keeping;
     this.#keeping = keeping;
     this.step = resume?.step ?? 0;
     this.random = new Random(resume?.random ?? seed);
     this.adapter = resume ? copyAdapter(resume.adapter) : begin(this.random);
     this.#queue = [...(resume?.queue ?? [])];
+    this.adam = new AdamW({ betas: [0.9, 0.99], ...options });
     if (resume) this.adam.restore(resume.adam);
   }
 
@@ -56,12 +62,17 @@ export class Course {
   async keep(step: number): Promise<void> {
     const { save, everySteps = 1 } = this.#keeping;
     if (!save || step % everySteps !== 0) return;
-    await save({
+    await save(this.state(step));
+  }
+
+  /** A copy of where the course stands after `step` steps. */
+  state(step: number): CourseState {
+    return {
       step,
       adapter: copyAdapter(this.adapter),
       adam: this.adam.state(),
       random: this.random.state(),
       queue: [...this.#queue],
-    });
+    };
   }
 }

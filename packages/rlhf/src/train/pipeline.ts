@@ -4,6 +4,7 @@ import { Random } from '@rapport/core';
 import type { Adapter, Checkpoint, Runtime } from '@rapport/core';
 import { Speaker } from '../rollout/speaker.ts';
 import { newAdapter } from './adapter.ts';
+import type { CourseState, Keeping } from './course.ts';
 import { dpoDefaults, trainDpo } from './dpo.ts';
 import type { DpoConfig, DpoRecord, PreparedRanking } from './dpo.ts';
 import { ktoDefaults, trainKto } from './kto.ts';
@@ -11,7 +12,7 @@ import type { KtoConfig, KtoRecord, Thumb } from './kto.ts';
 import { Policy } from './policy.ts';
 import type { RowScore } from './policy.ts';
 import { ppoDefaults, trainPpo } from './ppo.ts';
-import type { PpoConfig, PpoRecord } from './ppo.ts';
+import type { PpoConfig, PpoRecord, PpoState } from './ppo.ts';
 import type { Ranking } from './rankings.ts';
 import { trainReward } from './reward.ts';
 import type { RankedScores, RewardModel } from './reward.ts';
@@ -57,7 +58,7 @@ export interface Platform {
   readonly now: () => number;
   /** What an earlier attempt had finished, if any. */
   readonly resume?: PipelineCheckpoint;
-  /** Called after each stage with everything needed to go on from there. */
+  /** Called after each step of a stage with everything needed to go on from there. */
   readonly save?: (checkpoint: PipelineCheckpoint) => Promise<void>;
 }
 
@@ -65,6 +66,8 @@ export interface PipelineCheckpoint {
   readonly reward?: RewardModel;
   readonly warmStart?: Adapter;
   readonly adapter?: Adapter;
+  /** Where the stage after these stood. */
+  readonly course?: CourseState;
 }
 
 export type PipelineRecord =
@@ -126,7 +129,8 @@ export async function* runPipeline(
     yield { stage: 'reward', step: 1, of: 1, rewardAccuracy: reward.accuracy, pairs: reward.pairs };
 
     const warmStart =
-      platform.resume?.warmStart ?? (yield* firstAdapter(spec, policy, prepared, text, signal));
+      platform.resume?.warmStart ??
+      (yield* firstAdapter(spec, policy, prepared, text, keepingOf(platform, { reward }), signal));
     await platform.save?.({ reward, warmStart });
 
     let adapter = platform.resume?.adapter ?? warmStart;
@@ -151,6 +155,7 @@ export async function* runPipeline(
             ...options,
           },
           { ...ppoDefaults, estimator, seed: spec.seed, ...spec.ppo },
+          keepingOf<PpoState>(platform, { reward, warmStart }),
         );
       } finally {
         await speaker.dispose();
@@ -178,25 +183,40 @@ export async function* runPipeline(
   }
 }
 
+/** A stage saves where it stands beside what earlier stages made, and goes on if it is the one that was stopped. */
+function keepingOf<S extends CourseState>(
+  { resume, save }: Platform,
+  made: PipelineCheckpoint,
+): Keeping<S> {
+  const mine = resume && (resume.warmStart !== undefined) === (made.warmStart !== undefined);
+  return {
+    ...(mine && { resume: resume.course as S | undefined }),
+    ...(save && { save: (course: S) => save({ ...made, course }) }),
+  };
+}
+
 /** What votes alone teach: the warm start of reinforcement, or the whole method. */
 async function* firstAdapter(
   spec: PipelineSpec,
   policy: Policy,
   prepared: readonly PreparedRanking[],
   text: readonly TrunkRow[],
+  keeping: Keeping,
   signal?: AbortSignal,
 ): AsyncGenerator<DpoRecord | KtoRecord | SftRecord, Adapter> {
   const { seed } = spec;
   if (spec.method === 'kto') {
     const thumbs = spec.thumbs?.length ? spec.thumbs : extremes(prepared);
-    return yield* trainKto(policy, thumbs, text, { ...ktoDefaults, seed, ...spec.kto }, signal);
+    const config = { ...ktoDefaults, seed, ...spec.kto };
+    return yield* trainKto(policy, thumbs, text, config, signal, keeping);
   }
   if (spec.method === 'sft') {
     const best = extremes(prepared).flatMap(({ good, row }) => (good ? [row] : []));
-    return yield* trainSft(policy, best, { ...sftDefaults, seed, ...spec.sft }, signal);
+    return yield* trainSft(policy, best, { ...sftDefaults, seed, ...spec.sft }, signal, keeping);
   }
   if (spec.method === 'bestofn') return newAdapter(policy.sites, dpoDefaults, new Random(seed));
-  return yield* trainDpo(policy, prepared, text, { ...dpoDefaults, seed, ...spec.dpo }, signal);
+  const config = { ...dpoDefaults, seed, ...spec.dpo };
+  return yield* trainDpo(policy, prepared, text, config, signal, keeping);
 }
 
 /** The best and worst replies of every ranking that decides anything. */

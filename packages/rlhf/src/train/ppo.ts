@@ -1,9 +1,10 @@
 // PPO-ptx (arXiv 1707.06347, 2203.02155 eq. 2): rollouts → scores with a KL leash → advantages → clipped updates
 // with a mix of ordinary text, one optimiser step for both. RLOO and GRPO replace steps 3 and 4.
 // Left out: a value model of its own depth; V is a linear head on the frozen base's states.
-import { float32, op, Random } from '@rapport/core';
+import { float32, op } from '@rapport/core';
 import type { Adapter } from '@rapport/core';
 import {
+  adaptKlCoef,
   explainedVariance,
   gae,
   groupAdvantage,
@@ -14,9 +15,13 @@ import {
 } from '../losses/advantage.ts';
 import { crossEntropy, policyLoss, valueLoss } from '../losses/policy.ts';
 import { AdamW } from '../optim/adamw.ts';
-import type { Parameters } from '../optim/adamw.ts';
+import type { AdamState, Parameters } from '../optim/adamw.ts';
 import type { SampledReply, Speaker } from '../rollout/speaker.ts';
 import { copyAdapter, parametersOf } from './adapter.ts';
+import { Course } from './course.ts';
+import type { CourseState, Keeping } from './course.ts';
+import { stopAfter, stopOf } from './guards.ts';
+import type { Limits, Stop } from './guards.ts';
 import type { Policy } from './policy.ts';
 import { rewardOf } from './reward.ts';
 import type { RewardModel } from './reward.ts';
@@ -24,7 +29,7 @@ import { lengthOf, packByLength } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
 import { mixText, update } from './step.ts';
 
-export interface PpoConfig {
+export interface PpoConfig extends Limits {
   readonly estimator: 'gae' | 'rloo' | 'grpo';
   readonly iterations: number;
   readonly promptsPerIteration: number;
@@ -42,11 +47,15 @@ export interface PpoConfig {
   readonly valueCoef: number;
   /** β of the leash to the reference (the adapter off). */
   readonly klCoef: number;
+  /** KL per reply that β is steered to (Ziegler et al. §2.2); 0 keeps β. */
+  readonly klTarget: number;
+  /** Replies over which β is steered. */
+  readonly klHorizon: number;
+  /** Decay of the moving average of the policy that is returned (InstructGPT: 0.992); 0 returns the policy. */
+  readonly ema: number;
   readonly scoreClip: number;
   /** What a reply that never ended gets instead of its score, when its score is higher. */
   readonly missingEnd: number;
-  /** KL to the reference per token at which the run stops and goes back to the last good adapter. */
-  readonly klStop: number;
   /** Approximate KL of an update at which its epochs stop. */
   readonly updateKlStop: number;
   readonly ptxBalance: number;
@@ -71,9 +80,13 @@ export const ppoDefaults: PpoConfig = {
   valueClip: 0.2,
   valueCoef: 0.1,
   klCoef: 0.01,
+  klTarget: 0,
+  klHorizon: 10_000,
+  ema: 0,
   scoreClip: 5,
   missingEnd: -1,
   klStop: 0.3,
+  lengthStop: 0.25,
   updateKlStop: 0.05,
   ptxBalance: 0.5,
   ptxRows: 8,
@@ -101,7 +114,9 @@ export interface PpoRecord {
   readonly ptxLoss: number;
   readonly gradientNorm: number;
   readonly tokensPerSecond: number;
-  readonly stopped?: string;
+  /** β of this iteration. */
+  readonly klCoef: number;
+  readonly stopped?: Stop;
 }
 
 /** One reply with everything an update needs; per-token arrays are as long as the reply. */
@@ -129,21 +144,35 @@ export interface PpoInputs {
   readonly signal?: AbortSignal;
 }
 
-/** Yields a record per iteration; returns the last good adapter. */
+/** Progress between two iterations. */
+export interface PpoState extends CourseState {
+  readonly value: Parameters;
+  readonly valueAdam: AdamState;
+  readonly average: Parameters;
+  readonly klCoef: number;
+  readonly firstReplyTokens: number;
+}
+
+/** Yields a record per iteration; returns the adapter, or after a stop the last one whose replies were good. */
 export async function* trainPpo(
   inputs: PpoInputs,
   config: PpoConfig = ppoDefaults,
+  keeping: Keeping<PpoState> = {},
 ): AsyncGenerator<PpoRecord, Adapter> {
   const { policy, speaker, reward, text, signal } = inputs;
-  const random = new Random(config.seed + 17);
-  const adapter = copyAdapter(inputs.start);
+  const { resume, save } = keeping;
+  const course = new Course({ resume }, config.seed + 17, () => copyAdapter(inputs.start), {
+    epsilon: 1e-5,
+  });
+  const { adapter, adam } = course;
   const size = policy.checkpoint.config.hidden;
-  const value: Parameters = new Map([
-    ['value.weight', new Float32Array(size)],
-    ['value.bias', new Float32Array(1)],
-  ]);
+  const value: Parameters = resume
+    ? copyParameters(resume.value)
+    : new Map([
+        ['value.weight', new Float32Array(size)],
+        ['value.bias', new Float32Array(1)],
+      ]);
   const parameters = parametersOf(adapter);
-  const adam = new AdamW({ betas: [0.9, 0.99], epsilon: 1e-5 });
   const valueAdam = new AdamW({ betas: [0.9, 0.99], epsilon: 1e-5 });
   const trainer = await policy.trainer(adapter.rank, (p) => {
     const n = (name: string) => p.input(name, 'float32', ['N']);
@@ -205,13 +234,15 @@ export async function* trainPpo(
     return { ...feeds, weight: float32(weight.shape, new Float32Array(weight.data.length)) };
   };
 
+  if (resume) valueAdam.restore(resume.valueAdam);
+  const average = copyParameters(resume?.average ?? parameters);
+  let klCoef = resume?.klCoef ?? config.klCoef;
+  let firstReplyTokens = resume?.firstReplyTokens;
   let good = copyAdapter(adapter);
-  let order: (readonly number[])[] = [];
   try {
-    for (let step = 0; step < config.iterations; step++) {
+    for (let step = course.step; step < config.iterations; step++) {
       signal?.throwIfAborted();
-      if (order.length < config.promptsPerIteration) order = random.shuffle(inputs.prompts);
-      const prompts = order.splice(0, config.promptsPerIteration);
+      const prompts = course.draw(inputs.prompts, config.promptsPerIteration);
 
       // 1. Rollouts from the policy, nothing truncated.
       const started = inputs.now();
@@ -258,10 +289,19 @@ export async function* trainPpo(
       });
 
       // 3.–4. Advantages, whitened over all reply tokens.
-      estimate(experience, config);
+      estimate(experience, { ...config, klCoef });
+
+      // The policy that spoke is good, or the one before it is returned.
+      const before = {
+        klToken: klPerToken(experience),
+        replyTokens: tokens / sampled.length,
+        score: experience.reduce((s, e) => s + e.score, 0) / experience.length,
+      };
+      firstReplyTokens ??= before.replyTokens;
+      let stopped = stopOf(before, firstReplyTokens, config);
+      if (!stopped) good = copyAdapter(adapter);
 
       // 5.–6. Clipped updates, each with its share of ordinary text.
-      const before = { klToken: klPerToken(experience), replyTokens: tokens / sampled.length };
       const stats = {
         clipFraction: 0,
         updateKl: 0,
@@ -273,10 +313,10 @@ export async function* trainPpo(
       };
       let updates = 0;
       const lr = config.lrPeak * (1 - step / config.iterations);
-      for (let epoch = 0; epoch < config.epochs; epoch++) {
-        const shuffled = random.shuffle(experience);
+      for (let epoch = 0; epoch < config.epochs && !stopped; epoch++) {
+        const shuffled = course.random.shuffle(experience);
         const each = Math.ceil(shuffled.length / config.minibatches);
-        for (let at = 0; at < shuffled.length; at += each) {
+        for (let at = 0; at < shuffled.length && !stopped; at += each) {
           signal?.throwIfAborted();
           const minibatch = shuffled.slice(at, at + each);
           const total = minibatch.reduce((n, e) => n + e.logprobs.length, 0);
@@ -307,11 +347,16 @@ export async function* trainPpo(
           const mixed = await mixText(gradients, config, text, {
             trainer,
             adapter,
-            random,
+            random: course.random,
             idle,
           });
-          stats.gradientNorm += update(adam, parameters, gradients, lr);
-          update(valueAdam, value, ofValue, config.valueLr);
+          try {
+            stats.gradientNorm += update(adam, parameters, gradients, lr);
+            update(valueAdam, value, ofValue, config.valueLr);
+          } catch (error) {
+            stopped = stopAfter(error);
+          }
+          follow(average, parameters, config.ema);
           stats.ptxRatio += mixed.gradientNorm
             ? (mixed.ptxCoef * mixed.ptxNorm) / mixed.gradientNorm
             : 0;
@@ -323,10 +368,23 @@ export async function* trainPpo(
         }
       }
 
-      // 7. Report, and stop while the last good adapter is still at hand.
-      const stopped =
-        before.klToken > config.klStop ? `KL ${before.klToken.toFixed(3)} per token` : undefined;
-      if (!stopped) good = copyAdapter(adapter);
+      // 7. The leash is adapted, progress kept, the iteration reported.
+      const klReply = before.klToken * before.replyTokens;
+      const usedKlCoef = klCoef;
+      if (config.klTarget > 0) {
+        const rule = { target: config.klTarget, horizon: config.klHorizon };
+        klCoef = adaptKlCoef(klCoef, klReply, { ...rule, replies: sampled.length });
+      }
+      if (!stopped) {
+        await save?.({
+          ...course.state(step + 1),
+          value: copyParameters(value),
+          valueAdam: valueAdam.state(),
+          average: copyParameters(average),
+          klCoef,
+          firstReplyTokens,
+        });
+      }
       const mean = (x: number) => x / Math.max(1, updates);
       const all = (pick: (e: Experience) => readonly number[]) =>
         experience.flatMap((e) => [...pick(e)]);
@@ -334,9 +392,9 @@ export async function* trainPpo(
         stage: 'ppo',
         step: step + 1,
         of: config.iterations,
-        score: experience.reduce((s, e) => s + e.score, 0) / experience.length,
         ...before,
-        klReply: before.klToken * before.replyTokens,
+        klReply,
+        klCoef: usedKlCoef,
         ended: sampled.filter((s: SampledReply) => s.ended).length / sampled.length,
         firstRatioError: stats.firstRatioError,
         clipFraction: mean(stats.clipFraction),
@@ -352,11 +410,22 @@ export async function* trainPpo(
         tokensPerSecond,
         ...(stopped && { stopped }),
       };
-      if (stopped) break;
+      if (stopped) return good;
     }
-    return good;
+    if (config.ema > 0) for (const [name, data] of average) parameters.get(name)!.set(data);
+    return adapter;
   } finally {
     await trainer.dispose();
+  }
+}
+
+const copyParameters = (parameters: Parameters): Parameters =>
+  new Map([...parameters].map(([name, data]) => [name, data.slice()]));
+
+/** average ← ema·average + (1 − ema)·parameters, in place. */
+function follow(average: Parameters, parameters: Parameters, ema: number): void {
+  for (const [name, to] of parameters) {
+    average.get(name)!.forEach((x, i, all) => (all[i] = ema * x + (1 - ema) * to[i]!));
   }
 }
 

@@ -1,13 +1,14 @@
 // Supervised fine-tuning on replies: L = Σ mask·CE / Σ mask over the whole accumulated batch, the mask on
 // reply tokens with their end of turn. On the best reply of each ranking it is rejection-sampling SFT.
 // Left out: packing (rows are batched by length), residual dropout.
-import { float32, Random } from '@rapport/core';
+import { float32 } from '@rapport/core';
 import type { Adapter } from '@rapport/core';
 import { crossEntropy } from '../losses/policy.ts';
-import { AdamW } from '../optim/adamw.ts';
 import type { Parameters } from '../optim/adamw.ts';
 import { rateAt } from '../optim/schedule.ts';
 import { newAdapter, parametersOf } from './adapter.ts';
+import { Course } from './course.ts';
+import type { Keeping } from './course.ts';
 import type { Policy } from './policy.ts';
 import { lengthOf, packByLength } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
@@ -44,27 +45,27 @@ export interface SftRecord {
   readonly lr: number;
 }
 
-/** Trains an adapter from zero; yields a record per step, returns the adapter. */
+/** Trains an adapter from zero, or from where `keeping` says; yields a record per step, returns the adapter. */
 export async function* trainSft(
   policy: Policy,
   rows: readonly TrunkRow[],
   config: SftConfig = sftDefaults,
   signal?: AbortSignal,
+  keeping: Keeping = {},
 ): AsyncGenerator<SftRecord, Adapter> {
-  const random = new Random(config.seed);
-  const adapter = newAdapter(policy.sites, config, random);
+  const course = new Course(keeping, config.seed, (random) =>
+    newAdapter(policy.sites, config, random),
+  );
+  const { adapter, adam } = course;
   const parameters = parametersOf(adapter);
-  const adam = new AdamW({ betas: [0.9, 0.99] });
   const of = Math.ceil(rows.length / config.batch) * config.epochs;
   const trainer = await policy.trainer(config.rank, (p) => ({
     loss: crossEntropy(p.logprobs, p.input('textWeight', 'float32', ['N'])),
   }));
   try {
-    let queue: TrunkRow[] = [];
-    for (let step = 0; step < of; step++) {
+    for (let step = course.step; step < of; step++) {
       signal?.throwIfAborted();
-      if (queue.length === 0) queue = random.shuffle(rows);
-      const batch = queue.splice(0, config.batch);
+      const batch = course.draw(rows, config.batch, 1);
       const tokens = batch.reduce((n, { reply }) => n + reply.length, 0);
       const gradients: Parameters = new Map();
       let loss = 0;
@@ -84,6 +85,7 @@ export async function* trainSft(
         gradientNorm: update(adam, parameters, gradients, lr),
         lr,
       };
+      await course.keep(step + 1);
     }
     return adapter;
   } finally {

@@ -1,4 +1,5 @@
 // The methods on a seeded two-layer model with 64 tokens: small, real, and fast enough to be checked whole.
+import { deserialize, serialize } from 'node:v8';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { Random } from '@rapport/core';
 import type { Adapter, Checkpoint, Runtime } from '@rapport/core';
@@ -8,11 +9,17 @@ import { Speaker } from '../rollout/speaker.ts';
 import { parametersOf } from './adapter.ts';
 import type { CourseState, Keeping } from './course.ts';
 import { trainDpo } from './dpo.ts';
-import type { DpoRecord } from './dpo.ts';
 import { dpoDefaults } from './dpo.ts';
+import type { DpoConfig, DpoRecord, PreparedRanking } from './dpo.ts';
 import { ktoDefaults, trainKto } from './kto.ts';
+import { pairsOf } from './rankings.ts';
 import { runPipeline } from './pipeline.ts';
-import type { PipelineRecord, PipelineResult, PipelineSpec } from './pipeline.ts';
+import type {
+  PipelineCheckpoint,
+  PipelineRecord,
+  PipelineResult,
+  PipelineSpec,
+} from './pipeline.ts';
 import { Policy } from './policy.ts';
 import { ppoDefaults } from './ppo.ts';
 import type { PpoRecord } from './ppo.ts';
@@ -57,25 +64,29 @@ async function collect<R, T>(run: AsyncGenerator<R, T>): Promise<{ records: R[];
   }
 }
 
+const sum = (x: ArrayLike<number>) => Array.from(x).reduce((a, b) => a + b, 0);
+
+/** Twelve rankings with their trunk outputs and reference sums. */
+async function prepare(policy: Policy, random: Random): Promise<PreparedRanking[]> {
+  const prepared: PreparedRanking[] = [];
+  for (const { prompt, replies, ranks } of rankings(12, random)) {
+    const rows = await policy.withTrunk(replies.map((reply) => ({ prompt, reply })));
+    const scores = await policy.score(rows, null);
+    prepared.push({ rows, ranks, refSums: scores.map((s) => sum(s.logprobs)) });
+  }
+  return prepared;
+}
+
 async function dpo(
-  seed: number,
+  config: Partial<DpoConfig>,
   keeping: Keeping = {},
 ): Promise<{ records: DpoRecord[]; result: Adapter }> {
   const random = new Random(5);
   const policy = new Policy(checkpoint, runtime);
-  const prepared = [];
-  for (const { prompt, replies, ranks } of rankings(12, random)) {
-    const rows = await policy.withTrunk(replies.map((reply) => ({ prompt, reply })));
-    const scores = await policy.score(rows, null);
-    prepared.push({
-      rows,
-      ranks,
-      refSums: scores.map((s) => s.logprobs.reduce((a, b) => a + b, 0)),
-    });
-  }
+  const prepared = await prepare(policy, random);
   const text = await policy.withTrunk(rowsOf(6, random));
-  const config = { ...dpoDefaults, lrPeak: 0.02, minSteps: 20, seed };
-  const out = await collect(trainDpo(policy, prepared, text, config, undefined, keeping));
+  const whole = { ...dpoDefaults, lrPeak: 0.02, minSteps: 20, ...config };
+  const out = await collect(trainDpo(policy, prepared, text, whole, undefined, keeping));
   await policy.dispose();
   return out;
 }
@@ -112,24 +123,52 @@ describe('rollouts', () => {
 
 describe('DPO', () => {
   it('starts at ln 2, learns the order, and repeats bit for bit', async () => {
-    const { records, result } = await dpo(1);
+    const { records, result } = await dpo({ seed: 1 });
     expect(records[0]!.loss).toBeCloseTo(Math.LN2, 5);
     expect(records.at(-1)!.loss).toBeLessThan(0.6);
     expect(records.at(-1)!.accuracy).toBeGreaterThan(0.8);
-    const again = await dpo(1);
+    const again = await dpo({ seed: 1 });
     expect([...parametersOf(again.result)]).toEqual([...parametersOf(result)]);
+  });
+
+  it.each<[Partial<DpoConfig>, number]>([
+    [{ labelSmoothing: 0.1 }, Math.LN2],
+    [{ lengthNormalised: true, beta: 1 }, Math.LN2],
+    [{ kind: 'ipo', beta: 0.1 }, 25],
+  ])('with %j starts at %d and learns the order', async (config, first) => {
+    const { records } = await dpo({ seed: 1, ...config });
+    expect(records[0]!.loss / first).toBeCloseTo(1, 5);
+    expect(records.at(-1)!.accuracy).toBeGreaterThan(0.8);
   });
 
   it('goes on from any saved step to the same adapter, bit for bit', async () => {
     const saved: CourseState[] = [];
     const save = (state: CourseState) => Promise.resolve(void saved.push(state));
-    const whole = await dpo(1, { save, everySteps: 7 });
+    const whole = await dpo({ seed: 1 }, { save, everySteps: 7 });
     expect(saved.map(({ step }) => step)).toEqual([7, 14]);
     for (const resume of saved) {
-      const { records, result } = await dpo(1, { resume: structuredClone(resume) });
+      const { records, result } = await dpo({ seed: 1 }, { resume: structuredClone(resume) });
       expect(records.map(({ step }) => step)[0]).toBe(resume.step + 1);
       expect([...parametersOf(result)]).toEqual([...parametersOf(whole.result)]);
     }
+  });
+
+  it('compares mean log-ratios per token when it is length-normalised', async () => {
+    const config = { lengthNormalised: true, beta: 2, promptsPerStep: 12, ptxBalance: 0 };
+    const second = (await dpo({ ...config, minSteps: 2, maxSteps: 2 })).records[1]!;
+    const { result } = await dpo({ ...config, minSteps: 1, maxSteps: 1 });
+    const policy = new Policy(checkpoint, runtime);
+    const margins: number[] = [];
+    for (const { rows, refSums, ranks } of await prepare(policy, new Random(5))) {
+      const after = await policy.score(rows, result);
+      const ratios = rows.map(
+        (row, i) => (sum(after[i]!.logprobs) - refSums[i]!) / row.reply.length,
+      );
+      margins.push(...pairsOf(ranks).map((p) => 2 * (ratios[p.better]! - ratios[p.worse]!)));
+    }
+    await policy.dispose();
+    expect(Math.abs(second.margin)).toBeGreaterThan(1e-3);
+    expect(second.margin).toBeCloseTo(sum(margins) / margins.length, 5);
   });
 });
 
@@ -177,15 +216,75 @@ describe('the pipeline', () => {
     expect([...parametersOf(result.adapter)]).not.toEqual([...parametersOf(result.warmStart)]);
   });
 
-  it('goes on from a checkpoint to the same adapter', async () => {
-    const saved: object[] = [];
-    const save = (checkpointed: object) => Promise.resolve(void saved.push(checkpointed));
-    const whole = await collect(runPipeline(spec, { ...platform(), save }));
-    const resumed = await collect(runPipeline(spec, { ...platform(), resume: saved[1]! }));
-    expect([...parametersOf(resumed.result.adapter)]).toEqual([
-      ...parametersOf(whole.result.adapter),
+  it.each(['ppo', 'kto', 'sft'] as const)(
+    '%s killed after any step goes on to the same weights, bit for bit',
+    async (method) => {
+      const saved: Buffer[] = [];
+      const save = (state: PipelineCheckpoint) =>
+        Promise.resolve(void saved.push(serialize(state)));
+      const short = { ...spec, method, kto: { epochs: 1 }, sft: { epochs: 2, batch: 8 } };
+      const whole = await collect(runPipeline(short, { ...platform(), save }));
+      expect(saved.length).toBeGreaterThan(4);
+      for (const state of saved) {
+        const resume = deserialize(state) as PipelineCheckpoint;
+        const { result } = await collect(runPipeline(short, { ...platform(), resume }));
+        expect([...parametersOf(result.adapter)]).toEqual([...parametersOf(whole.result.adapter)]);
+      }
+    },
+  );
+
+  it.each([
+    ['ppo/kl', { klStop: -1 }],
+    ['ppo/length', { lengthStop: 2 }],
+    ['ppo/not-finite', { ptxBalance: Number.NaN }],
+  ] as const)('stops for %s and keeps the last good adapter', async (code, limits) => {
+    const { records, result } = await collect<PipelineRecord, PipelineResult>(
+      runPipeline({ ...spec, ppo: { ...spec.ppo, ...limits } }, platform()),
+    );
+    const steps = records.filter(isPpo);
+    expect(steps.map(({ stopped }) => stopped?.code)).toEqual([code]);
+    expect([...parametersOf(result.adapter)]).toEqual([...parametersOf(result.warmStart)]);
+  });
+
+  it('does not keep a policy whose own replies ran away', async () => {
+    const wild = { ...spec.ppo, lrPeak: 0.05 };
+    const free = await collect<PipelineRecord, PipelineResult>(
+      runPipeline({ ...spec, ppo: { ...wild, klStop: 1e9 } }, platform()),
+    );
+    const [first, second] = free.records.filter(isPpo);
+    expect(second!.klToken).toBeGreaterThan(first!.klToken + 0.01);
+    const klStop = (first!.klToken + second!.klToken) / 2;
+    const { records, result } = await collect<PipelineRecord, PipelineResult>(
+      runPipeline({ ...spec, ppo: { ...wild, klStop } }, platform()),
+    );
+    expect(records.filter(isPpo).map(({ stopped }) => stopped?.code)).toEqual([
+      undefined,
+      'ppo/kl',
     ]);
-    expect(resumed.records.some((r) => r.stage === 'dpo')).toBe(false);
+    expect([...parametersOf(result.adapter)]).toEqual([...parametersOf(result.warmStart)]);
+  });
+
+  it('steers the leash and averages the policy as its papers say', async () => {
+    const run = async (ppo: object) =>
+      collect<PipelineRecord, PipelineResult>(
+        runPipeline(
+          { ...spec, ppo: { ...spec.ppo, iterations: 1, minibatches: 1, ...ppo } },
+          platform(),
+        ),
+      );
+    const plain = await run({});
+    const averaged = await run({ ema: 0.9 });
+    const [start, end] = [plain.result.warmStart, plain.result.adapter].map(parametersOf);
+    for (const [name, data] of parametersOf(averaged.result.adapter)) {
+      const expected = data.map((_, i) => 0.9 * start!.get(name)![i]! + 0.1 * end!.get(name)![i]!);
+      data.forEach((x, i) => expect(Math.abs(x - expected[i]!)).toBeLessThan(1e-7));
+    }
+    const steered = await run({ iterations: 2, klTarget: 1e-6, klHorizon: 160, klCoef: 0.1 });
+    const [one, two] = steered.records.filter(isPpo);
+    // KL off its target by more than a fifth: β moves by 0.2 · 16 replies / 160.
+    expect(Math.abs(one!.klReply)).toBeGreaterThan(2e-6);
+    const factor = one!.klReply > 0 ? 1.02 : 0.98;
+    expect([one!.klCoef, two!.klCoef / one!.klCoef]).toEqual([0.1, expect.closeTo(factor, 9)]);
   });
 
   it('stops when it is told to', async () => {
