@@ -2,7 +2,7 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { playwright } from '@vitest/browser-playwright';
 import { defineConfig } from 'vitest/config';
-import { webConfig } from './apps/web/vite.ts';
+import { kernels, webConfig } from './apps/web/vite.ts';
 import { chromiumArguments, findChromium } from './tests/support/chromium.mjs';
 import { serveModel } from './tests/support/serve-model.ts';
 
@@ -27,7 +27,7 @@ export default defineConfig({
         },
       },
       {
-        plugins: [svelte({ configFile: false }), serveModel()],
+        plugins: [svelte({ configFile: false }), kernels(), serveModel()],
         // Threads in WASM need a cross-origin isolated page.
         server: { headers: webConfig.server.headers },
         resolve: { conditions: webConfig.resolve.conditions },

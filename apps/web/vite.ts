@@ -3,6 +3,7 @@
 import { fileURLToPath } from 'node:url';
 import type { Plugin, UserConfig } from 'vite';
 import { svelte } from '@sveltejs/vite-plugin-svelte';
+import { buildKernels } from '../../packages/core/kernels/build.mjs';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 
@@ -11,6 +12,19 @@ const isolation = {
   'Cross-Origin-Opener-Policy': 'same-origin',
   'Cross-Origin-Embedder-Policy': 'require-corp',
 };
+
+/** `virtual:kernels` is the address of the WASM kernels, compiled when their sources are newer. */
+export function kernels(): Plugin {
+  return {
+    name: 'rapport-kernels',
+    resolveId: (id) => (id === 'virtual:kernels' ? `\0${id}` : undefined),
+    async load(id) {
+      if (id !== '\0virtual:kernels') return undefined;
+      const file = (await buildKernels()).replaceAll('\\', '/');
+      return `export { default } from ${JSON.stringify(`${file}?url`)};`;
+    },
+  };
+}
 
 /** Writes `shell.json`: every file of the build that the page needs to open without a network. */
 function shellList(): Plugin {
@@ -33,11 +47,11 @@ const neededOffline = (name: string) =>
 /** The Vite settings of apps/web, with its folder as root. */
 export const webConfig = {
   root: here,
-  plugins: [svelte(), shellList()],
+  plugins: [svelte(), kernels(), shellList()],
   resolve: {
     conditions: ['onnxruntime-web-use-extern-wasm', 'module', 'browser', 'development|production'],
   },
-  worker: { format: 'es' },
+  worker: { format: 'es', plugins: () => [kernels()] },
   optimizeDeps: { exclude: ['onnxruntime-web'] },
   server: { headers: isolation },
   preview: { headers: isolation },

@@ -12,7 +12,18 @@ const TIE = 0.02;
 
 /** The same tokens up to a tie, and log-probs within `tolerance` as far as they are the same. */
 export async function expectGreedy(engine: ChatEngine, golden: Case, tolerance: number) {
-  const reply = await greedyReply(engine, golden.prompt, golden.greedy_ids.length);
+  checkGreedy(
+    await greedyReply(engine, golden.prompt, golden.greedy_ids.length),
+    golden,
+    tolerance,
+  );
+}
+
+export function checkGreedy(
+  reply: Pick<SpokenReply, 'tokens' | 'logprobs'>,
+  golden: Case,
+  tolerance: number,
+): void {
   let same = golden.greedy_ids.findIndex((id, t) => reply.tokens[t] !== id);
   if (same < 0) same = golden.greedy_ids.length;
   else expect(golden.top1_top2_gap[same]).toBeLessThan(TIE);

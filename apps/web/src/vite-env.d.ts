@@ -1,2 +1,8 @@
 /// <reference types="vite/client" />
 /// <reference types="svelte" />
+
+/** Where the compiled WASM kernels of @rapport/core are served (apps/web/vite.ts). */
+declare module 'virtual:kernels' {
+  const url: string;
+  export default url;
+}

@@ -81,10 +81,14 @@ export const en = {
   tokensPerSecond: (n: string) => `${n} tokens/s`,
   threads: (n: number) => `${n} ${plural(n, 'thread', 'threads')}`,
   backendReason: {
+    fastest: 'Chosen because it was the fastest in a short trial on this device.',
     isolated: 'Chosen because it computes exactly and this page may use several threads.',
     'not-isolated': 'One thread only: this page is not isolated from other sites.',
     chosen: 'You chose it in the settings.',
     'no-webgpu': 'This browser offers no WebGPU, so the processor is used.',
+    'fell-back': 'The faster way of computing did not start on this device.',
+    'after-crash':
+      'The last start ended while loading, so the setting that needs least is used. Choose another in the settings.',
   },
   looking: 'Looking for the model',
   fetchingTitle: 'Getting the model',
@@ -222,7 +226,12 @@ export const en = {
   useForNewChats: 'Use for new chats too',
   resetSettings: 'Reset',
   backend: 'Computes on',
-  backends: { auto: 'Automatic', wasm: 'Processor (WebAssembly)', webgpu: 'Graphics (WebGPU)' },
+  backends: {
+    auto: 'Automatic',
+    simd: 'Processor, compact (own kernels)',
+    wasm: 'Processor, fp32 (ONNX Runtime)',
+    webgpu: 'Graphics (WebGPU)',
+  },
   backendNote: 'Where it computes changes when the page is loaded again.',
   shortcuts: 'Keyboard shortcuts',
   shortcutSend: 'Send',

@@ -32,12 +32,31 @@ export interface FetchProgress {
   elsewhere?: boolean;
 }
 
-export type BackendChoice = 'auto' | 'wasm' | 'webgpu';
+/** Own kernels on the file's blocks, ONNX Runtime on the processor, ONNX Runtime on graphics. */
+export type Engine = 'simd' | 'wasm' | 'webgpu';
+export type BackendChoice = 'auto' | Engine;
+
+/** What a short trial on this device found: the fastest engine, and the milliseconds of each. */
+export interface Verdict {
+  engine: Engine;
+  ms: Partial<Record<Engine, number>>;
+}
+
+export interface OpenRequest {
+  manifest: ModelManifest;
+  backend: BackendChoice;
+  /** Of an earlier start on this device; without it the engines are tried. */
+  verdict?: Verdict | undefined;
+  /** The last start ended in the middle of loading: take the setting that needs least. */
+  afterCrash?: boolean | undefined;
+}
 
 export interface OpenedModel {
   backend: string;
   /** Why this backend: a key of the catalogue, since the page says it in the person's language. */
-  reason: 'isolated' | 'not-isolated' | 'chosen' | 'no-webgpu';
+  reason:
+    'fastest' | 'isolated' | 'not-isolated' | 'chosen' | 'no-webgpu' | 'fell-back' | 'after-crash';
+  verdict?: Verdict | undefined;
   threads: number;
   contextLength: number;
   loadMs: number;
@@ -57,7 +76,7 @@ export interface InferenceService {
   isKept: Method<ModelManifest, never, boolean>;
   /** Brings the files of the model here, verified; goes on where it stopped. */
   fetchModel: Method<ModelManifest, FetchProgress, void>;
-  openModel: Method<{ manifest: ModelManifest; backend: BackendChoice }, never, OpenedModel>;
+  openModel: Method<OpenRequest, never, OpenedModel>;
   speak: Method<SpeakRequest, SpokenToken, SpokenReply[]>;
   /** Brings the file of an adapter here, verified. */
   fetchAdapter: Method<AdapterRef, FetchProgress, void>;

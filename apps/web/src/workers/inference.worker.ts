@@ -24,13 +24,13 @@ const service: InferenceService = {
   fetchModel: ({ files }, signal) => fetchFiles(files, signal),
   fetchAdapter: ({ file }, signal) => fetchFiles([file], signal),
 
-  async *openModel({ manifest, backend }) {
+  async *openModel(request) {
     const files = await Promise.all(
-      manifest.files.map(async ({ name, digest }) => {
+      request.manifest.files.map(async ({ name, digest }) => {
         return [name, (await (await store).find(digest))!] as const;
       }),
     );
-    return speaker.open(manifest, new Map(files), backend);
+    return speaker.open(request, new Map(files));
   },
 
   speak: (request, signal) => speaker.speak(request, signal),

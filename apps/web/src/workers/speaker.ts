@@ -12,8 +12,8 @@ import {
   type SpokenReply,
   type SpokenToken,
 } from '@rapport/core';
-import { startBackend } from './backend.ts';
-import type { AdapterRef, BackendChoice, ModelManifest, OpenedModel } from './inference.ts';
+import { chooseBackend } from './backend.ts';
+import type { AdapterRef, OpenedModel, OpenRequest } from './inference.ts';
 import { openCheckpoint } from './open-checkpoint.ts';
 
 /** An adapter with its file. */
@@ -24,19 +24,20 @@ export class Speaker {
   #release: Adapter | null = null;
 
   async open(
-    manifest: ModelManifest,
+    { manifest, backend: choice, verdict, afterCrash }: OpenRequest,
     files: ReadonlyMap<string, File>,
-    choice: BackendChoice,
   ): Promise<OpenedModel> {
     const startedMs = performance.now();
-    const { name, runtime, reason, threads } = await startBackend(choice);
     const checkpoint = await openCheckpoint(manifest, files);
+    const backend = await chooseBackend({ choice, checkpoint, verdict, afterCrash });
+    const { name, runtime, reason, threads } = backend;
     const tokenizer = await buildTokenizer(checkpoint.tokenizer);
     this.#engine = await ChatEngine.create({ checkpoint, tokenizer, runtime });
     return {
       backend: name,
       reason,
       threads,
+      verdict: backend.verdict,
       contextLength: checkpoint.config.context,
       loadMs: performance.now() - startedMs,
     };
