@@ -1,8 +1,11 @@
 import { beforeAll, describe, expect, test } from 'vitest';
+import { openFile } from '../../../../apps/server/model-source/file-source.ts';
 import { realCheckpoint } from '../../../../tests/support/checkpoint.ts';
+import { modelPath } from '../../../../tests/support/model.ts';
 import golden from '../../../../tests/golden/weights_golden.json' with { type: 'json' };
 import type { Checkpoint } from './checkpoint.ts';
 import { dequantise, type FormatName } from './formats.ts';
+import { openGguf } from './gguf-checkpoint.ts';
 import { tensorShapes } from './model-config.ts';
 
 describe('SmolLM2-135M-Instruct, Q4_1', () => {
@@ -63,6 +66,24 @@ describe('SmolLM2-135M-Instruct, Q4_1', () => {
       await checkpoint.read(name),
     );
     expect(await checkpoint.readRaw!('model.norm.weight')).toBeUndefined();
+  });
+
+  test('opening it reads the header only, and each tensor by itself', async () => {
+    const file = await openFile(await modelPath());
+    let [total, largest] = [0, 0];
+    const opened = await openGguf({
+      sizeBytes: file.sizeBytes,
+      read(offset, length) {
+        total += length;
+        largest = Math.max(largest, length);
+        return file.read(offset, length);
+      },
+    });
+    expect(total).toBeLessThan(file.sizeBytes / 20);
+    total = largest = 0;
+    await opened.read('model.layers.7.mlp.down_proj.weight');
+    // 576 rows of 1,536 numbers in blocks of 32, 20 bytes each.
+    expect([total, largest]).toEqual([576 * 48 * 20, 576 * 48 * 20]);
   });
 
   test('a name the model does not have is a named error', async () => {
