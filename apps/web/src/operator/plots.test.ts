@@ -3,8 +3,8 @@ import { plotsOf } from './plots.ts';
 
 test('each metric of each stage has a plot of its own', () => {
   const plots = plotsOf([
-    { stage: 'reward', step: 1, loss: 0.7 },
-    { stage: 'reward', step: 2, loss: 0.5 },
+    { stage: 'reward', step: 1, of: 2, loss: 0.7 },
+    { stage: 'reward', step: 2, of: 2, loss: 0.5 },
     { stage: 'ppo', step: 1, loss: 3, kl: 0.1 },
     { stage: 'ppo', step: 2, loss: 2, kl: 0.2 },
   ]);
