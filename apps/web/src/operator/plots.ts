@@ -8,7 +8,16 @@ export interface Plot {
 }
 
 /** Numbers that count or time rather than measure. */
-const NOT_PLOTTED = new Set(['step', 'steps', 'of', 'total', 'epoch', 'at', 'elapsedMs', 'seconds']);
+const NOT_PLOTTED = new Set([
+  'step',
+  'steps',
+  'of',
+  'total',
+  'epoch',
+  'at',
+  'elapsedMs',
+  'seconds',
+]);
 
 /** Every numeric metric of every stage, in the order in which they first appeared. */
 export function plotsOf(records: readonly ProgressRecord[]): Plot[] {
