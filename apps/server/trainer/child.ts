@@ -36,7 +36,7 @@ const train: Training = async function* (spec, folder, signal) {
 
   const resume = await loadCheckpoint(spec.checkpoint);
   const most = { ...TEXT, ...(spec.config['text'] as Partial<typeof TEXT> | undefined) };
-  const { dpo, ppo, kto, sft } = spec.config as Pick<PipelineSpec, 'dpo' | 'ppo' | 'kto' | 'sft'>;
+  const { reward, dpo, ppo, kto, sft } = spec.config as Partial<PipelineSpec>;
   const result = yield* runPipeline(
     {
       rankings,
@@ -45,6 +45,7 @@ const train: Training = async function* (spec, folder, signal) {
       heldOutText: heldOutText.slice(0, most.measured),
       method: spec.kind,
       seed: spec.seed,
+      ...(reward && { reward }),
       ...(dpo && { dpo }),
       ...(ppo && { ppo }),
       ...(kto && { kto }),

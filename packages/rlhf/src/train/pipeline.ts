@@ -15,7 +15,7 @@ import { ppoDefaults, trainPpo } from './ppo.ts';
 import type { PpoConfig, PpoRecord, PpoState } from './ppo.ts';
 import type { Ranking } from './rankings.ts';
 import { trainReward } from './reward.ts';
-import type { RankedScores, RewardModel } from './reward.ts';
+import type { RankedScores, RewardModel, RewardOptions } from './reward.ts';
 import type { Row, TrunkRow } from './rows.ts';
 import { sftDefaults, trainSft } from './sft.ts';
 import type { SftConfig, SftRecord } from './sft.ts';
@@ -38,6 +38,7 @@ export interface PipelineSpec {
    */
   readonly method: PipelineMethod;
   readonly seed: number;
+  readonly reward?: RewardOptions;
   readonly dpo?: Partial<DpoConfig>;
   readonly ppo?: Partial<PpoConfig>;
   readonly kto?: Partial<KtoConfig>;
@@ -124,7 +125,8 @@ export async function* runPipeline(
     yield { stage: 'prepare', step: 3, of: 3 };
 
     const reward =
-      platform.resume?.reward ?? trainReward(compared.length > 0 ? compared : prepared, textScores);
+      platform.resume?.reward ??
+      trainReward(compared.length > 0 ? compared : prepared, textScores, spec.reward);
     await platform.save?.({ reward });
     yield { stage: 'reward', step: 1, of: 1, rewardAccuracy: reward.accuracy, pairs: reward.pairs };
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Random } from '@rapport/core';
 import type { RowScore } from './policy.ts';
-import { rewardOf, trainReward } from './reward.ts';
+import { fitHead, rewardOf, trainReward } from './reward.ts';
 
 /** Replies whose mean hidden state carries a taste along one direction. */
 function reply(random: Random, taste: number): RowScore {
@@ -39,6 +39,22 @@ describe('the reward model', () => {
     const level = mean(samples);
     expect(mean(samples.map((s) => (s - level) ** 2))).toBeCloseTo(1, 3);
     expect(rewardOf(model, reply(random, 3))).toBeGreaterThan(rewardOf(model, reply(random, -3)));
+  });
+
+  it.each([
+    [{ labelSmoothing: 0.1 }, Math.log(9)],
+    [{ labelSmoothing: 0.1, margin: 0.5 }, Math.log(9) + 0.5],
+    [{ labelSmoothing: 0.25, margin: 1 }, Math.log(3) + 1],
+  ])('with %j lets the better reply lead by %d and no more', (options, lead) => {
+    // One pair, no penalty: the loss is least where σ(w·d − m) = 1 − ε.
+    const [weight] = fitHead([[Float64Array.of(2)]], 0, 1, 3000, options);
+    expect(2 * weight!).toBeCloseTo(lead, 4);
+  });
+
+  it('weighs prompts alike, however many pairs they hold', () => {
+    const [one, other] = [Float64Array.of(1), Float64Array.of(-1)];
+    const [weight] = fitHead([[one, one, one], [other]], 0.1, 1, 500);
+    expect(weight).toBeCloseTo(0, 6);
   });
 
   it('needs somebody to prefer something', () => {

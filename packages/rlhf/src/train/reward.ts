@@ -32,9 +32,18 @@ export interface RankedScores {
   readonly ranks: readonly number[];
 }
 
+/** What is known of the people who ranked. */
+export interface RewardOptions {
+  /** By how much the better reply must lead: −log σ(Δ − m). */
+  readonly margin?: number;
+  /** ε: the share of judgements taken to be flipped. */
+  readonly labelSmoothing?: number;
+}
+
 const READOUTS: readonly Readout[] = ['mean', 'last'];
 const PENALTIES = [0.03, 0.3, 1, 3];
 const FOLDS = 5;
+const FIT_STEPS = 200;
 
 /**
  * Trains on rankings; read-out and L2 penalty are those with the best cross-validated log loss.
@@ -47,6 +56,7 @@ const FOLDS = 5;
 export function trainReward(
   rankings: readonly RankedScores[],
   demonstrations: readonly RowScore[] = [],
+  options: RewardOptions = {},
 ): RewardModel {
   const usable = rankings.filter(({ ranks }) => pairsOf(ranks).length > 0);
   if (usable.length === 0) {
@@ -58,11 +68,16 @@ export function trainReward(
   }
   const candidates = READOUTS.flatMap((readout) => {
     const problem = standardise(usable, readout);
-    return PENALTIES.map((l2) => ({ readout, l2, problem, ...crossValidate(problem, l2) }));
+    return PENALTIES.map((l2) => ({
+      readout,
+      l2,
+      problem,
+      ...crossValidate(problem, l2, options),
+    }));
   });
   const best = candidates.reduce((a, b) => (b.logLoss < a.logLoss ? b : a));
   const { problem, readout, l2, accuracy, logLoss } = best;
-  const weights = fitHead(problem.prompts, l2, problem.size);
+  const weights = fitHead(problem.prompts, l2, problem.size, FIT_STEPS, options);
   const model = { readout, l2, weights, mean: problem.mean, deviation: problem.deviation };
   const raw = (score: RowScore) => rewardOf({ ...model, bias: 0, gain: 1 }, score);
   const samples = usable.flatMap(({ replies }) => replies.map(raw));
@@ -131,12 +146,16 @@ function standardise(rankings: readonly RankedScores[], readout: Readout): Probl
   return { prompts, mean, deviation, size };
 }
 
-/** Minimises mean over prompts of mean over pairs of −log σ(w·d), plus l2/2·|w|²/D·…, by Adam on full batches. */
-function fitHead(
+/**
+ * Minimises l2/2·|w|² + mean over prompts of mean over pairs of −(1 − ε) log σ(x) − ε log σ(−x), x = w·d − m,
+ * by Adam on full batches; the derivative by x is σ(x) − (1 − ε).
+ */
+export function fitHead(
   prompts: readonly (readonly Float64Array[])[],
   l2: number,
   size: number,
-  steps = 200,
+  steps: number,
+  { margin = 0, labelSmoothing = 0 }: RewardOptions = {},
 ): Float32Array {
   const w = new Float64Array(size);
   const m = new Float64Array(size);
@@ -145,7 +164,8 @@ function fitHead(
     const g = w.map((x) => l2 * x);
     for (const pairs of prompts) {
       for (const d of pairs) {
-        const pull = -1 / (1 + Math.exp(dot(w, d))) / pairs.length / prompts.length;
+        const agreed = 1 / (1 + Math.exp(margin - dot(w, d)));
+        const pull = (agreed - 1 + labelSmoothing) / pairs.length / prompts.length;
         for (let i = 0; i < size; i++) g[i] = g[i]! + pull * d[i]!;
       }
     }
@@ -160,13 +180,13 @@ function fitHead(
   return Float32Array.from(w);
 }
 
-function crossValidate({ prompts, size }: Problem, l2: number) {
+function crossValidate({ prompts, size }: Problem, l2: number, options: RewardOptions) {
   let [right, loss, count] = [0, 0, 0];
   const folds = Math.min(FOLDS, prompts.length);
   for (let fold = 0; fold < folds; fold++) {
     const train = prompts.filter((_, p) => p % folds !== fold);
     if (train.length === 0) continue;
-    const w = fitHead(train, l2, size, 100);
+    const w = fitHead(train, l2, size, FIT_STEPS / 2, options);
     for (const pairs of prompts.filter((_, p) => p % folds === fold)) {
       for (const d of pairs) {
         const lead = dot(w, d);
