@@ -9,6 +9,7 @@ import {
   type Adapter,
   type ChatMessage,
   type Checkpoint,
+  type Golden,
   type Runtime,
   type SamplingWithSeed,
   type SpokenReply,
@@ -22,6 +23,11 @@ import { readAdapter } from './trainer/peft.ts';
 
 /** The greedy settings of a comparison. */
 export const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1 };
+
+/** A question any model answers; what it says next tells whether a client loaded the right release. */
+const GOLDEN_QUESTION = 'What is the capital of France?';
+/** Between runtimes, in nats. */
+export const GOLDEN_TOLERANCE = 0.02;
 
 /** A reply with the prompt it answered. */
 export type Generated = { promptTokens: number[] } & SpokenReply;
@@ -73,6 +79,18 @@ export class Voice {
       if (step.done) return { promptTokens, ...step.value[0]! };
       yield step.value.text;
     }
+  }
+
+  /** What clients check after loading: the likeliest next tokens of one prompt. Throws `adapter/unfit`. */
+  async golden(): Promise<Golden> {
+    this.#engine ??= this.#startEngine();
+    const engine = await this.#engine;
+    const messages: ChatMessage[] = [{ role: 'user', content: GOLDEN_QUESTION }];
+    const promptTokens = this.tokenizer.encodeChat(messages, { addGenerationPrompt: true });
+    const top5 = Array.from(await engine.next(promptTokens), (logprob, id) => ({ id, logprob }))
+      .sort((a, b) => b.logprob - a.logprob)
+      .slice(0, 5);
+    return { promptTokens, top5, tolerance: GOLDEN_TOLERANCE };
   }
 
   /** Scores the last message, an assistant's, given those before it. Throws `generation/too-long`. */

@@ -1,9 +1,9 @@
 // Which model a command means: `--model`, else the one of the data folder, else the default one.
-import { RapportError, type BaseModel, type Tokenizer } from '@rapport/core';
+import type { BaseModel } from '@rapport/core';
 import type { Context } from '../context.ts';
 import { createMeter } from '../model-source/meter.mjs';
 import { obtainModel, type ModelFiles } from '../model-source/obtain.mjs';
-import { openModel, placeOf, tokenizerOf as tokenizerIn, type ModelPlace } from '../models.ts';
+import type { ModelPlace } from '../models.ts';
 import { registerBase } from '../releases/base.ts';
 import { ownBase, useBase } from '../releases/model.ts';
 import { findRelease, listReleases } from '../releases/registry.ts';
@@ -59,20 +59,4 @@ async function filesOf(context: Context, base: BaseModel): Promise<ModelFiles> {
     path: format === 'gguf' ? path : folder,
     ...(format === 'gguf' && { digest }),
   };
-}
-
-/** The tokenizer of a model. Throws `model/no-tokenizer`. */
-export async function tokenizerOf(model: ModelFiles): Promise<Tokenizer> {
-  const place = await placeOf(model);
-  try {
-    return await tokenizerIn(await openModel(place));
-  } catch (cause) {
-    if (cause instanceof RapportError) throw cause;
-    throw new RapportError(
-      'model/no-tokenizer',
-      `${model.path} has no tokenizer that can be read: ${(cause as Error).message}.`,
-      'Give a GGUF file with its tokenizer, or a folder with tokenizer.json.',
-      { cause },
-    );
-  }
 }

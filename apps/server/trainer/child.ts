@@ -7,6 +7,7 @@ import type { Tokenizer } from '@rapport/core';
 import { ownArena, rankingsOf, runPipeline, thumbsOf, type PipelineSpec } from '@rapport/rlhf';
 import { openModel, tokenizerOf } from '../models.ts';
 import { nodeRuntime } from '../node-runtime.ts';
+import { GOLDEN_TOLERANCE } from '../speaking.ts';
 import type { DatasetRow } from '../store/datasets.ts';
 import { runAttempt, type Training } from './attempt.ts';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
@@ -17,7 +18,6 @@ import type { RunSpec } from './spec.ts';
 
 const ORDINARY_TEXT = fileURLToPath(new URL('./ordinary-text.jsonl', import.meta.url));
 const LONGEST_TEXT = 320;
-const GOLDEN_TOLERANCE = 0.02;
 /** How the result is compared with the release in use; `config.arena` changes it. */
 const ARENA = { prompts: 24, samples: 3, maxTokens: 256, temperature: 0.9 };
 /** Rows of ordinary text mixed in, and rows measured; `config.text` changes it. */

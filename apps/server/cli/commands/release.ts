@@ -8,7 +8,9 @@ import { buildRelease } from '../../releases/build.ts';
 import { halt, offerCandidate, promote, rollback } from '../../releases/channel.ts';
 import { addBase, addRelease, findRelease } from '../../releases/registry.ts';
 import { audit } from '../../store/audit.ts';
-import { findModel, tokenizerOf } from '../model.ts';
+import { placeOf } from '../../models.ts';
+import { openAdapter, Voice } from '../../speaking.ts';
+import { findModel } from '../model.ts';
 import { listing, table, when, type Output } from '../output.ts';
 import { common, inFolder, percent, usage, withModel, type CommonFlags } from '../session.ts';
 
@@ -109,12 +111,16 @@ async function build(
 ): Promise<void> {
   const { db, blobs, dataFolder } = context;
   const model = await findModel(context, flags.base ?? flags.model);
+  const adapter = flags.adapter ? await openAdapter(flags.adapter) : null;
+  const voice = await Voice.open(await placeOf(model), adapter);
+  // An adapter of another model is refused here, before anything is kept.
+  const golden = await voice.golden();
   const base = await registerBase(blobs, model);
   await addBase(db, base);
-  const { digest: tokenizerDigest } = await tokenizerOf(model);
   const release = await buildRelease(blobs, {
     base,
-    tokenizerDigest,
+    tokenizerDigest: voice.tokenizer.digest,
+    golden,
     ...(flags.adapter && { adapterFolder: flags.adapter }),
   });
   const id = await addRelease(db, dataFolder, release);

@@ -50,6 +50,7 @@ export function trainCommands(program: Command): void {
   const runs = program.command('runs').description('training runs');
   common(runs.command('list').description('runs, newest first')).action((flags: CommonFlags) =>
     inFolder(flags, async (context, output) => {
+      await context.runs.failOrphans();
       const all = await context.runs.list();
       const rows = all.map((r) => [
         r.id,
@@ -64,6 +65,7 @@ export function trainCommands(program: Command): void {
   common(runs.command('show').argument('<id>').description('one run')).action(
     (id: string, flags: CommonFlags) =>
       inFolder(flags, async (context, output) => {
+        await context.runs.failOrphans();
         const run = await context.runs.show(id);
         output.answer(run, listing({ ...run }));
       }),

@@ -1,0 +1,159 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { tinyFolder } from '../support/tiny-folder.ts';
+
+const command = fileURLToPath(new URL('../../apps/server/cli/rapport.mjs', import.meta.url));
+
+let model: string;
+let other: string;
+let misfit: string;
+let data: string;
+let config: string;
+
+beforeAll(async () => {
+  [model, other] = [await tinyFolder('llama-tied'), await tinyFolder('qwen2-tied')];
+  misfit = await tinyFolder('gpt2');
+  data = await mkdtemp(join(tmpdir(), 'rapport-training-'));
+  config = join(data, 'config.json');
+  const small = {
+    seed: 1,
+    ppo: { iterations: 1, maxTokens: 24 },
+    arena: { prompts: 2, samples: 1, maxTokens: 16 },
+  };
+  await writeFile(config, JSON.stringify(small));
+  const votes = join(data, 'votes.jsonl');
+  await writeFile(votes, rows().join('\n'));
+  const first = await rapport('feedback', 'import', votes, '--json');
+  expect(first.json).toMatchObject({ accepted: 24, duplicate: 0 });
+  const again = await rapport('feedback', 'import', votes, '--json');
+  expect(again.json).toMatchObject({ accepted: 0, duplicate: 24 });
+});
+
+afterAll(async () => {
+  for (const folder of [model, other, misfit, data])
+    await rm(folder, { recursive: true, force: true });
+});
+
+/** Twelve pairs and twelve thumbs, as TRL writes them. */
+function rows(): string[] {
+  const say = (content: string) => [{ role: 'assistant', content }];
+  return Array.from({ length: 12 }, (_, i) => {
+    const prompt = [{ role: 'user', content: `say a${i}b${i}` }];
+    return [
+      { prompt, chosen: say(`good good ${i}`), rejected: say(`bad bad ${i}`) },
+      { prompt, completion: say(`fine ${i}`), label: i % 2 === 0 },
+    ];
+  })
+    .flat()
+    .map((row) => JSON.stringify(row));
+}
+
+interface Ended {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  json: Record<string, unknown>;
+  said: string;
+}
+
+/** Runs a command on the data; `watch` sees what it says on the way, and may end it. */
+function rapport(...args: [...string[]]): Promise<Ended> {
+  return run(args, () => {});
+}
+function run(args: string[], watch: (said: string, kill: () => void) => void): Promise<Ended> {
+  const child = spawn(process.execPath, [command, ...args, '--data', data]);
+  let out = '';
+  let said = '';
+  child.stdout.on('data', (bytes: Buffer) => (out += String(bytes)));
+  child.stderr.on('data', (bytes: Buffer) => {
+    said += String(bytes);
+    watch(said, () => child.kill('SIGKILL'));
+  });
+  return new Promise((ended, failed) =>
+    child.once('close', (code, signal) => {
+      try {
+        ended({ code, signal, said, json: out === '' ? {} : (JSON.parse(out) as never) });
+      } catch {
+        failed(new Error(`not one JSON document: ${out}`));
+      }
+    }),
+  );
+}
+
+const train = (method: string) => [
+  'train',
+  ...['--method', method, '--model', model, '--config', config, '--publish', 'no', '--json'],
+];
+
+describe('from the command line', () => {
+  test.each(['rloo', 'dpo', 'kto', 'sft'])('%s trains a release', async (method) => {
+    const { code, said, json } = await rapport(...train(method));
+    expect(code, said).toBe(0);
+    expect(json).toMatchObject({
+      run: expect.any(String),
+      release: expect.stringMatching(/^[0-9a-f]{64}$/),
+      gate: { passed: expect.any(Boolean), checks: expect.any(Array) },
+      evaluation: { tokensTrained: expect.any(Number) },
+    });
+  });
+
+  test('an adapter and another base made elsewhere become releases', async () => {
+    const runs = (await rapport('runs', 'list', '--json')).json as unknown as { id: string }[];
+    const adapter = join(data, 'runs', runs[0]!.id, 'adapter-1');
+    const ours = await rapport('release', 'build', '--adapter', adapter, '--json');
+    expect(ours.code, ours.said).toBe(0);
+    const shown = await rapport('release', 'show', ours.json['id'] as string, '--json');
+    expect(shown.json).toMatchObject({
+      adapter: { digest: ours.json['adapter'] },
+      golden: { top5: expect.any(Array) },
+    });
+    const theirs = await rapport('release', 'build', '--base', other, '--json');
+    expect(theirs.json).toMatchObject({ adapter: null, base: expect.stringMatching(/^[0-9a-f]/) });
+    const id = theirs.json['id'] as string;
+    const published = await rapport('release', 'publish', id, '--json');
+    expect(published.json).toMatchObject({
+      stable: 'base',
+      candidate: { release: id, percent: 1 },
+    });
+    const promoted = await rapport('release', 'promote', id, '--percent', '25', '--json');
+    expect(promoted.json).toMatchObject({ candidate: { release: id, percent: 25 } });
+    expect((await rapport('release', 'promote', id, '--json')).json).toMatchObject({ stable: id });
+    expect((await rapport('release', 'rollback', '--json')).json).toMatchObject({
+      stable: 'base',
+      blocked: [id],
+    });
+  });
+
+  test('an adapter for another base is refused, and nothing is kept', async () => {
+    const runs = (await rapport('runs', 'list', '--json')).json as unknown as { id: string }[];
+    const adapter = join(data, 'runs', runs[0]!.id, 'adapter-1');
+    const before = (await rapport('release', 'list', '--json')).json['length'];
+    const flags = ['--base', misfit, '--adapter', adapter, '--json'];
+    const { code, said } = await rapport('release', 'build', ...flags);
+    expect([code, said]).toEqual([1, expect.stringContaining('was made for another model')]);
+    expect((await rapport('release', 'list', '--json')).json['length']).toBe(before);
+  });
+});
+
+test('kill -9 in the middle of a run leaves it failed, and it goes on from its checkpoint', async () => {
+  const before = (await rapport('release', 'list', '--json')).json;
+  const killed = await run(train('ppo'), (said, kill) => {
+    if (/^ppo/m.test(said)) kill();
+  });
+  expect(killed.signal).toBe('SIGKILL');
+  const runs = (await rapport('runs', 'list', '--json')).json as unknown as Record<string, unknown>[];
+  const [{ id, status, failure }] = runs as [{ id: string; status: string; failure: unknown }];
+  expect([status, failure]).toEqual([
+    'failed',
+    expect.objectContaining({ code: 'training/interrupted' }),
+  ]);
+  expect((await rapport('release', 'list', '--json')).json).toEqual(before);
+  const resumed = await rapport('runs', 'resume', id, '--json');
+  expect(resumed.code, resumed.said).toBe(0);
+  expect(resumed.json).toMatchObject({ run: id, release: expect.any(String) });
+  const show = await rapport('runs', 'show', id, '--json');
+  expect(show.json).toMatchObject({ status: 'done', attempt: 2 });
+});
