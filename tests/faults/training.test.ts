@@ -144,7 +144,10 @@ test('kill -9 in the middle of a run leaves it failed, and it goes on from its c
     if (/^ppo/m.test(said)) kill();
   });
   expect(killed.signal).toBe('SIGKILL');
-  const runs = (await rapport('runs', 'list', '--json')).json as unknown as Record<string, unknown>[];
+  const runs = (await rapport('runs', 'list', '--json')).json as unknown as Record<
+    string,
+    unknown
+  >[];
   const [{ id, status, failure }] = runs as [{ id: string; status: string; failure: unknown }];
   expect([status, failure]).toEqual([
     'failed',
