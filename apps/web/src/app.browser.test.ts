@@ -12,6 +12,8 @@ import type { ReleaseFeed } from './model/release-feed.ts';
 import { Releases } from './model/releases.svelte.ts';
 import { Feedback } from './sync/feedback.svelte.ts';
 import type { OutboxRow } from './sync/rows.ts';
+import { Personal } from './training/personal.svelte.ts';
+import { Training } from './training/training.svelte.ts';
 import { Language } from './ui/language.svelte.ts';
 import { Theme } from './ui/theme.svelte.ts';
 import { Toasts } from './ui/toasts.svelte.ts';
@@ -86,13 +88,18 @@ function open(script: string[]): ScriptedModel {
   const scripted = new ScriptedModel(script);
   const model = new Model(db, scripted as unknown as Inference);
   model.phase = 'ready';
+  const releases = new Releases(db, model, noReleases);
+  const personal = new Personal(db, model);
+  const start = () => Promise.reject(new Error('nothing is taught here')) as never;
   app = {
     db,
     model,
     language: new Language(),
     theme: new Theme(),
     toasts: new Toasts(),
-    releases: new Releases(db, model, noReleases),
+    releases,
+    personal,
+    training: new Training({ db, model, releases, personal, start }),
     conversations: new Conversations(db),
     chat: new Chat(db, model),
     feedback: new Feedback(db),

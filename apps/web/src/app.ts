@@ -6,6 +6,8 @@ import type { Database } from './db/database.ts';
 import type { Model } from './model/model.svelte.ts';
 import type { Releases } from './model/releases.svelte.ts';
 import type { Feedback } from './sync/feedback.svelte.ts';
+import type { Personal } from './training/personal.svelte.ts';
+import type { Training } from './training/training.svelte.ts';
 import type { Language } from './ui/language.svelte.ts';
 import type { Theme } from './ui/theme.svelte.ts';
 import type { Toasts } from './ui/toasts.svelte.ts';
@@ -20,6 +22,8 @@ export interface App {
   conversations: Conversations;
   chat: Chat;
   feedback: Feedback;
+  personal: Personal;
+  training: Training;
 }
 
 export const [useApp, provideApp] = createContext<App>();

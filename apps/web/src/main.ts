@@ -9,6 +9,8 @@ import { ServerFeed } from './model/release-feed.ts';
 import { Releases, type ReleaseFacts } from './model/releases.svelte.ts';
 import { shortId } from './model/short-id.ts';
 import { Feedback } from './sync/feedback.svelte.ts';
+import { Personal } from './training/personal.svelte.ts';
+import { Training } from './training/training.svelte.ts';
 import CannotRun from './ui/CannotRun.svelte';
 import { explain } from './ui/explain.ts';
 import { Language } from './ui/language.svelte.ts';
@@ -16,6 +18,7 @@ import { missingFeatures } from './ui/missing-features.ts';
 import { Theme } from './ui/theme.svelte.ts';
 import { Toasts } from './ui/toasts.svelte.ts';
 import { startInference } from './workers/start-inference.ts';
+import { startTraining } from './workers/start-training.ts';
 import { allowOwnScripts } from './workers/trusted-scripts.ts';
 import './ui/tokens.css';
 import './ui/base.css';
@@ -41,14 +44,26 @@ function begin(): void {
   const conversations = new Conversations(db);
   const chat = new Chat(db, model);
   const feedback = new Feedback(db);
-  const app = { db, model, language, theme, toasts, releases, conversations, chat, feedback };
+  const setAside = (why: 'release' | 'lost') =>
+    toasts.show({ text: language.t.personalAside[why] });
+  const personal = new Personal(db, model, setAside);
+  const training = new Training({ db, model, releases, personal, start: startTraining });
+  const around = { db, model, language, theme, toasts, releases };
+  const app = { ...around, conversations, chat, feedback, personal, training };
 
   mount(App, { target, props: { app } });
-  void model.start().then(() => releases.start());
+  void begun(model, releases, personal);
   feedback.start();
   void openNamed(chat);
   addEventListener('hashchange', () => void openNamed(chat));
   if (import.meta.env.PROD) void navigator.serviceWorker?.register('/service-worker.js');
+}
+
+/** The model, then the release that speaks with it, then what this person taught it. */
+async function begun(model: Model, releases: Releases, personal: Personal): Promise<void> {
+  await model.start();
+  await releases.start();
+  await personal.start();
 }
 
 /** The address may name a conversation: `#/c/<id>`. */

@@ -17,7 +17,7 @@ import { speak } from './speak.ts';
 import { newestLeaf, pathTo, siblingsOf } from './tree.ts';
 
 /** One tab of this origin speaks at a time. */
-const SPEAKING_LOCK = 'rapport-speaking';
+export const SPEAKING_LOCK = 'rapport-speaking';
 const DEFAULTS_KEY = 'conversation-defaults';
 
 export class Chat {

@@ -16,7 +16,7 @@ import { Pace, TokenMeter } from './pace.ts';
 
 export type Phase = 'looking' | 'paused' | 'fetching' | 'opening' | 'ready' | 'failed';
 
-/** Who speaks: "base" for the bare model. */
+/** Who speaks: "base" for the bare model; `adapter` names a personal one as `personal:<digest>`. */
 export interface Speaker {
   id: string;
   adapter: string | null;
@@ -40,6 +40,8 @@ export class Model {
   speaking = false;
   backend = $state<BackendChoice>('auto');
   speaker = $state.raw<Speaker>({ id: 'base', adapter: null });
+  /** Digest of the personal adapter that speaks with the release. */
+  personal = $state<string | null>(null);
   readonly secondsLeft = $derived.by(() => {
     const { progress, bytesPerSecond } = this;
     if (!progress || bytesPerSecond <= 0) return null;
@@ -47,6 +49,8 @@ export class Model {
   });
   /** Runs between two replies, when the model is ready: where a new release is swapped in. */
   beforeReply: (() => Promise<void>) | undefined;
+  /** Runs when a release has been loaded, which speaks alone at first. */
+  personalise: (() => Promise<void>) | undefined;
   readonly inference: Inference;
   readonly #db: Database;
   #waiting: (() => void)[] = [];
@@ -104,11 +108,16 @@ export class Model {
       await this.beforeReply?.();
       const meter = new TokenMeter();
       const onToken = () => (this.tokensPerSecond = meter.see(performance.now()));
-      const said = await act(this.speaker, onToken);
+      const said = await act(this.#voice(), onToken);
       if (said.length === 1) this.tokensPerSecond = said[0]!.timing.tokensPerSecond;
     } finally {
       this.speaking = false;
     }
+  }
+
+  #voice(): Speaker {
+    const { id } = this.speaker;
+    return this.personal ? { id, adapter: `personal:${this.personal}` } : this.speaker;
   }
 
   async #untilReady(signal: AbortSignal): Promise<void> {

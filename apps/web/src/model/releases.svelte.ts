@@ -156,6 +156,7 @@ export class Releases {
     this.#model.speaker = release
       ? { id: release.id, adapter: release.adapter?.file.digest ?? null }
       : { id: BASE, adapter: null };
+    await this.#model.personalise?.();
     await remember(this.#db, INSTALLED_KEY, release);
     const base = this.#model.manifest?.files.map(({ digest }) => digest) ?? [];
     const adapter = release?.adapter ? [release.adapter.file.digest] : [];
@@ -169,6 +170,7 @@ export class Releases {
     const count = (failures[release.id] ?? 0) + 1;
     await remember(this.#db, FAILURES_KEY, { ...failures, [release.id]: count });
     await finish(this.#model.inference.useAdapter(this.current?.adapter ?? null));
+    await this.#model.personalise?.();
     if (count === FAILURES_ALLOWED) await reportRelease(this.#db, release.id, error.message);
   }
 

@@ -198,6 +198,66 @@ export const en = {
   releaseHalted: 'This release was withdrawn; an earlier one answers.',
   releaseDetails: 'About this release',
 
+  // Personal training
+  personal: 'personal',
+  teach: 'Teach Rapport',
+  teachIntro:
+    'Rapport can learn from your own votes and rankings, here in this page. Nothing leaves the device, and nothing changes until you have compared and agreed.',
+  teachHave: (judgements: number, comparisons: number) =>
+    `You have judged ${judgements} ${plural(judgements, 'time', 'times')}, which makes ${comparisons} ${plural(comparisons, 'comparison', 'comparisons')} of two replies.`,
+  teachMissing: (n: number) =>
+    `${n} more ${plural(n, 'is', 'are')} needed: rank a few replies, or vote good and bad.`,
+  teachPlan: {
+    dpo: (lessons: number, apart: number) =>
+      `It will learn from the comparisons of ${lessons} ${plural(lessons, 'judgement', 'judgements')}; ${apart} ${plural(apart, 'is', 'are')} kept apart to check the result.`,
+    kto: (lessons: number, apart: number) =>
+      `It will learn from ${lessons} ${plural(lessons, 'judgement', 'judgements')} as good or bad; ${apart} ${plural(apart, 'is', 'are')} kept apart to check the result.`,
+  },
+  teachCost: 'This takes some minutes and about one gigabyte of memory. You can go on chatting.',
+  teachStart: 'Teach it now',
+  teachAgain: 'Teach it again',
+  teachStages: {
+    opening: 'Opening the model',
+    reading: 'Reading the replies you judged',
+    learning: 'Learning',
+    comparing: 'Comparing before and after',
+  },
+  teachStep: (step: number, of: number) => `step ${step} of ${of}`,
+  teachWaiting: 'Waiting while you chat.',
+  teachPause: 'Pause',
+  teachResume: 'Resume',
+  teachPaused: 'Training is paused.',
+  teachFailed: 'Training stopped.',
+  teachDrop: 'Cancel training',
+  teachLoss: 'Loss',
+  teachMargin: 'Reward margin',
+  teachKl: 'KL per token',
+  teachDone: 'Training is done. Compare, then decide.',
+  beforeAfter: 'Before and after',
+  comparedPairs: (before: number, after: number, pairs: number) =>
+    `Of ${pairs} ${plural(pairs, 'pair', 'pairs')} kept apart, the model preferred the reply you prefer in ${before} before and in ${after} after.`,
+  comparedGained: (gained: number, pairs: number) =>
+    `Your choice gained on the other reply in ${gained} of ${pairs}.`,
+  comparedNothing: 'Too few judgements were kept apart to measure a difference.',
+  comparedNll: (percent: string) => `Its loss on ordinary text changed by ${percent}.`,
+  sideBySideNote: 'The same prompts of yours, before and after, with the likeliest words.',
+  sideBySideMaking: 'Making the replies to compare',
+  sideBySideMake: 'Compare replies',
+  before: 'Before',
+  after: 'After',
+  keepPersonal: 'Keep',
+  undoPersonal: 'Undo',
+  exportPeft: 'Export as PEFT',
+  deletePersonal: 'Delete',
+  personalKept: 'Your personal adapter speaks with the release.',
+  personalOffered: 'It does not speak yet.',
+  personalOtherRelease: 'It was taught on another release than the one that speaks now.',
+  personalAside: {
+    release:
+      'Another release answers now. Your personal adapter was taught on the one before and is set aside; teach it again to bring it over.',
+    lost: 'Your personal adapter could not be loaded and is set aside. Teach it again from your votes.',
+  },
+
   // Settings
   settings: 'Settings',
   thisChat: 'This chat',

@@ -185,6 +185,63 @@ export const zh: Catalogue = {
   releaseHalted: '该版本已撤回，改由较早的版本回复。',
   releaseDetails: '关于此版本',
 
+  personal: '个人',
+  teach: '教 Rapport',
+  teachIntro:
+    'Rapport 可以就在此页面中，从您自己的评价和排序中学习。任何内容都不会离开这台设备；在您比较并同意之前，一切不变。',
+  teachHave: (judgements, comparisons) =>
+    `您已给出 ${judgements} 条反馈，其中可成 ${comparisons} 组两两比较。`,
+  teachMissing: (n) => `还需要 ${n} 条：给几条回复排序，或评价好与不好。`,
+  teachPlan: {
+    dpo: (lessons, apart) => `将从 ${lessons} 条反馈的比较中学习；留出 ${apart} 条用来检验结果。`,
+    kto: (lessons, apart) =>
+      `将从 ${lessons} 条好与不好的反馈中学习；留出 ${apart} 条用来检验结果。`,
+  },
+  teachCost: '需要几分钟和大约 1 GB 内存。您可以继续聊天。',
+  teachStart: '现在开始教',
+  teachAgain: '重新教',
+  teachStages: {
+    opening: '正在打开模型',
+    reading: '正在阅读您评价过的回复',
+    learning: '正在学习',
+    comparing: '正在比较前后',
+  },
+  teachStep: (step, of) => `第 ${step} 步，共 ${of} 步`,
+  teachWaiting: '您聊天时先等待。',
+  teachPause: '暂停',
+  teachResume: '继续',
+  teachPaused: '训练已暂停。',
+  teachFailed: '训练已停止。',
+  teachDrop: '取消训练',
+  teachLoss: '损失',
+  teachMargin: '奖励差',
+  teachKl: '每个词元的 KL',
+  teachDone: '训练完成。请比较后决定。',
+  beforeAfter: '前后对比',
+  comparedPairs: (before, after, pairs) =>
+    `在留出的 ${pairs} 对回复中，模型与您偏好一致的，之前有 ${before} 对，之后有 ${after} 对。`,
+  comparedGained: (gained, pairs) =>
+    `在 ${pairs} 对中，您选择的回复有 ${gained} 对相对变得更可能。`,
+  comparedNothing: '留出的反馈太少，无法衡量差别。',
+  comparedNll: (percent) => `它在普通文字上的损失变化了 ${percent}。`,
+  sideBySideNote: '您自己的提问，前后各答一次，总是取最可能的词。',
+  sideBySideMaking: '正在生成用于比较的回复',
+  sideBySideMake: '比较回复',
+  before: '之前',
+  after: '之后',
+  keepPersonal: '保留',
+  undoPersonal: '撤销',
+  exportPeft: '导出为 PEFT',
+  deletePersonal: '删除',
+  personalKept: '您的个人适配器与版本一起回复。',
+  personalOffered: '它还没有参与回复。',
+  personalOtherRelease: '它是在另一个版本上学习的，而不是现在回复的版本。',
+  personalAside: {
+    release:
+      '现在由另一个版本回复。您的个人适配器是在之前的版本上学习的，已放在一边；重新教一次即可带过来。',
+    lost: '您的个人适配器无法载入，已放在一边。请从您的评价中重新教。',
+  },
+
   settings: '设置',
   thisChat: '这个对话',
   appearance: '外观',

@@ -1,0 +1,250 @@
+// Personal training as the page sees it, with real storage; the two workers' ports are scripted.
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { RapportError, type Judgement } from '@rapport/core';
+import { openDatabase, type Database } from '../db/database.ts';
+import { uuidv7 } from '../db/uuid.ts';
+import { Model } from '../model/model.svelte.ts';
+import type { OutboxRow } from '../sync/rows.ts';
+import type { AdapterRef, Inference } from '../workers/inference.ts';
+import type { StartedTrainer } from '../workers/start-training.ts';
+import type { Trainer, TrainingNews, TrainingOrder, TrainingOutcome } from '../workers/training.ts';
+import { Personal } from './personal.svelte.ts';
+import { Training } from './training.svelte.ts';
+
+const adapter: AdapterRef = {
+  file: { name: 'adapter', digest: 'd1', sizeBytes: 4 },
+  rank: 8,
+  alpha: 16,
+  targets: [],
+};
+const outcome: TrainingOutcome = {
+  adapter,
+  comparison: {
+    pairs: 4,
+    rightBefore: 1,
+    rightAfter: 3,
+    gained: 4,
+    marginBefore: -0.1,
+    marginAfter: 0.4,
+    nllChange: 0.01,
+  },
+  tokensTrained: 100,
+  seconds: 3,
+};
+
+/** Stands at the training worker's port: `steps` steps, one every few milliseconds. */
+class ScriptedTrainer {
+  orders: TrainingOrder[] = [];
+  held: boolean[] = [];
+  ended = 0;
+  steps = 3;
+  stepMs = 1;
+  failure: Error | undefined;
+
+  readonly start = (): StartedTrainer => ({
+    trainer: { train: this.train, hold: this.hold } as unknown as Trainer,
+    end: () => this.ended++,
+  });
+
+  train = async function* (
+    this: ScriptedTrainer,
+    order: TrainingOrder,
+    signal?: AbortSignal,
+  ): AsyncGenerator<TrainingNews, TrainingOutcome> {
+    this.orders.push(order);
+    for (let step = 1; step <= this.steps; step++) {
+      await new Promise((resolve) => setTimeout(resolve, this.stepMs));
+      signal?.throwIfAborted();
+      if (this.failure) throw this.failure;
+      const numbers = { loss: 1 / step, margin: step, kl: 0.1, workMs: 1000 };
+      yield { kind: 'step', step: { step, of: this.steps, ...numbers } };
+    }
+    return outcome;
+  }.bind(this);
+
+  hold = async function* (this: ScriptedTrainer, still: boolean) {
+    this.held.push(still);
+  }.bind(this);
+}
+
+/** Stands at the model's port: says which adapter spoke. */
+class ScriptedModel {
+  personal: string | null = null;
+  /** Speaks on until it is stopped. */
+  endless = false;
+  async *usePersonal(ref: AdapterRef | null) {
+    this.personal = ref?.file.digest ?? null;
+  }
+  async *speak(_request: unknown, signal: AbortSignal) {
+    while (this.endless && !signal.aborted) await new Promise((resolve) => setTimeout(resolve, 5));
+    return [{ text: `spoken by ${this.personal ?? 'release'}` }];
+  }
+}
+
+let db: Database;
+let model: Model;
+let voice: ScriptedModel;
+let worker: ScriptedTrainer;
+let told: string[];
+let personal: Personal;
+let training: Training;
+
+beforeEach(() => {
+  db = openDatabase(`training-${Math.random()}`);
+  voice = new ScriptedModel();
+  worker = new ScriptedTrainer();
+  told = [];
+  begin();
+});
+afterEach(() => db.delete());
+
+/** What a page load makes. */
+function begin() {
+  model = new Model(db, voice as unknown as Inference);
+  model.phase = 'ready';
+  model.manifest = { name: 'm', format: 'gguf', digest: 'base-digest', files: [] };
+  personal = new Personal(db, model, (why) => told.push(why));
+  const { start } = worker;
+  training = new Training({ db, model, releases: { current: null }, personal, start });
+}
+
+async function judge(count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    const id = uuidv7();
+    const replies = ['good', 'bad'].map((text) => ({ text }));
+    const prompt = [{ role: 'user', content: `prompt ${i}` }];
+    const body = { prompt, replies, ranks: [1, 2] };
+    const event = { type: 'ranking', body } as unknown as Judgement & OutboxRow['event'];
+    const row = { id, conversationId: 'c', state: 'held', createdAt: 0 } as const;
+    await db.outbox.add({ ...row, event, redacted: [] });
+    const about = { id, conversationId: 'c', subject: `g${i}`, kind: 'ranking' } as const;
+    await db.feedback.add({ ...about, at: 0, eventId: id });
+  }
+}
+
+const run = () => expect.poll(() => training.run);
+
+test('nothing is taught from too few votes', async () => {
+  await judge(19);
+  await expect.poll(() => training.lessons.missing).toBe(1);
+  await training.teach();
+  expect(worker.orders).toEqual([]);
+});
+
+test('a run is offered with its comparison and three prompts answered twice, and changes nothing', async () => {
+  await judge(25);
+  await training.teach();
+  await run().toMatchObject({ state: 'offered', outcome });
+  expect(worker.orders[0]!.lessons).toHaveLength(20);
+  expect(worker.orders[0]!.heldOut).toHaveLength(5);
+  expect(worker.ended).toBe(1);
+  await expect.poll(() => training.run?.sideBySide).toHaveLength(3);
+  expect(training.run!.sideBySide[0]).toMatchObject({
+    before: 'spoken by release',
+    after: 'spoken by d1',
+  });
+  expect(voice.personal).toBeNull();
+  expect(model.personal).toBeNull();
+});
+
+test('kept, it speaks and every reply says so; undone, the release speaks alone', async () => {
+  await judge(25);
+  await training.teach();
+  await run().toMatchObject({ state: 'offered' });
+  await personal.keep(training.run!);
+  expect(voice.personal).toBe('d1');
+  let spoke: string | null = '';
+  await model.speakWith(new AbortController().signal, async (speaker) => {
+    spoke = speaker.adapter;
+    return [];
+  });
+  expect(spoke).toBe('personal:d1');
+  await personal.undo(training.run!);
+  expect([voice.personal, model.personal]).toEqual([null, null]);
+});
+
+test('a choice does not wait for the replies that are being made to compare', async () => {
+  await judge(25);
+  voice.endless = true;
+  const taught = training.teach();
+  await expect.poll(() => training.showing).toBe(true);
+  await run().toMatchObject({ state: 'offered' });
+  await personal.keep(training.run!);
+  expect(model.personal).toBe('d1');
+  await taught;
+  expect(training.showing).toBe(false);
+});
+
+test('another release sets the adapter aside and tells the person', async () => {
+  await judge(25);
+  await training.teach();
+  await run().toMatchObject({ state: 'offered' });
+  await personal.keep(training.run!);
+  model.speaker = { id: 'r2', adapter: 'digest-r2' };
+  voice.personal = null; // A release is loaded without anything personal.
+  await model.personalise!();
+  await run().toMatchObject({ state: 'aside' });
+  expect(told).toEqual(['release']);
+  expect(model.personal).toBeNull();
+});
+
+test('paused, the worker is gone; resumed after a reload, the same order goes on', async () => {
+  await judge(25);
+  worker.stepMs = 60;
+  const first = training.teach();
+  await expect.poll(() => training.steps.length).toBeGreaterThan(0);
+  training.pause();
+  await first;
+  await run().toMatchObject({ state: 'paused' });
+  expect(worker.ended).toBe(1);
+  worker.stepMs = 1;
+  begin();
+  await run().toMatchObject({ state: 'paused' });
+  await training.resume(training.run!);
+  await run().toMatchObject({ state: 'offered' });
+  expect(worker.orders[1]).toEqual(worker.orders[0]);
+});
+
+test('a run that a reload cut off waits to be resumed', async () => {
+  const order = { lessons: [], heldOut: [] } as unknown as TrainingOrder;
+  const rest = { release: 'base', stage: 'learning', steps: [], sideBySide: [] } as const;
+  const row = { id: 'r', state: 'running', startedAt: 0, order, ...rest } as const;
+  await db.trainings.add({ ...row, steps: [], sideBySide: [] });
+  begin();
+  await run().toMatchObject({ state: 'paused' });
+});
+
+test('training makes way while a reply streams and while the person types', async () => {
+  await judge(25);
+  worker.stepMs = 100;
+  const taught = training.teach();
+  await expect.poll(() => training.active).toBe(true);
+  training.makeWayForReply(true);
+  await expect.poll(() => worker.held).toEqual([true]);
+  expect(training.waiting).toBe(true);
+  training.makeWayForReply(false);
+  await expect.poll(() => worker.held).toEqual([true, false]);
+  training.makeWayForTyping();
+  await expect.poll(() => worker.held).toEqual([true, false, true]);
+  await taught;
+});
+
+test('a failure keeps its remedy beside the run', async () => {
+  await judge(25);
+  worker.failure = new RapportError('training/memory', 'No memory.', 'Close other tabs.');
+  await training.teach();
+  await run().toMatchObject({
+    state: 'failed',
+    error: { message: 'No memory.', remedy: 'Close other tabs.' },
+  });
+});
+
+test('cancelled, a run is forgotten', async () => {
+  await judge(25);
+  worker.stepMs = 60;
+  const taught = training.teach();
+  await expect.poll(() => training.steps.length).toBeGreaterThan(0);
+  await training.cancel(training.run!);
+  await taught;
+  await run().toBeUndefined();
+});

@@ -1,0 +1,313 @@
+// Personal training as the page sees it: begun only when asked, shown live, paused, resumed, compared.
+// Dexie holds the run; the worker that computes lives no longer than it computes.
+import { RapportError } from '@rapport/core';
+import type { Database } from '../db/database.ts';
+import { Live } from '../db/live.svelte.ts';
+import { uuidv7 } from '../db/uuid.ts';
+import type { Model } from '../model/model.svelte.ts';
+import type { Releases } from '../model/releases.svelte.ts';
+import { finish } from '../workers/channel.ts';
+import type { StartedTrainer } from '../workers/start-training.ts';
+import type { TrainingNews, TrainingStage, TrainingStep } from '../workers/training.ts';
+import { judgementsOf, lessonsOf, type Lessons } from './lessons.ts';
+import type { Personal } from './personal.svelte.ts';
+import type { SideBySide, TrainingRun } from './rows.ts';
+
+/** One tab of this origin trains at a time. */
+const TRAINING_LOCK = 'rapport-training';
+/** After the last key the person may still be thinking about the next one. */
+const TYPING_MS = 3000;
+/** Greedy, so that only what was learned differs. */
+const SHOWN_SAMPLING = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1.1,
+  maxTokens: 120,
+  seed: 1,
+};
+const SHOWN = 3;
+
+interface Parts {
+  db: Database;
+  model: Model;
+  releases: Pick<Releases, 'current'>;
+  personal: Personal;
+  /** Starts a worker for one run. */
+  start: () => StartedTrainer;
+}
+
+export class Training {
+  /** What is computed in this tab now. */
+  stage = $state<TrainingStage | null>(null);
+  done = $state(0);
+  of = $state(1);
+  steps = $state.raw<readonly TrainingStep[]>([]);
+  /** Why nothing is computed although a run is on: the person types, or a reply streams. */
+  waiting = $state(false);
+  /** The replies for the side-by-side view are being made. */
+  showing = $state(false);
+  readonly secondsLeft = $derived.by(() => {
+    const last = this.steps.at(-1);
+    if (this.stage !== 'learning' || !last || this.steps.length < 2) return null;
+    const recent = this.steps.slice(-5);
+    const each = recent.reduce((sum, { workMs }) => sum + workMs, 0) / recent.length;
+    return ((last.of - last.step) * each) / 1000;
+  });
+  readonly #db: Database;
+  readonly #model: Model;
+  readonly #releases: Pick<Releases, 'current'>;
+  readonly #personal: Personal;
+  readonly #start: () => StartedTrainer;
+  readonly #runs: Live<TrainingRun[]>;
+  readonly #lessons: Live<Lessons>;
+  #active = $state.raw<{ id: string; started: StartedTrainer; stop: AbortController } | null>(null);
+  #busy = false;
+  #typing: ReturnType<typeof setTimeout> | undefined;
+  #demonstration: AbortController | null = null;
+  /** The person has chosen before all replies were made. */
+  #enough = false;
+
+  constructor({ db, model, releases, personal, start }: Parts) {
+    this.#db = db;
+    this.#model = model;
+    this.#releases = releases;
+    this.#personal = personal;
+    this.#start = start;
+    this.#runs = new Live(() => db.trainings.orderBy('id').reverse().toArray(), []);
+    this.#lessons = new Live(async () => lessonsOf(await judgementsOf(db)), lessonsOf([]));
+    personal.interrupt = () => {
+      this.#enough = true;
+      this.#demonstration?.abort();
+    };
+    void this.#recover();
+  }
+
+  /** What the person's judgements come to. */
+  get lessons(): Lessons {
+    return this.#lessons.value;
+  }
+
+  /** The newest run, whatever became of it. */
+  get run(): TrainingRun | undefined {
+    return this.#runs.value[0];
+  }
+
+  /** Runs before the newest that are kept or may be kept again. */
+  get earlier(): TrainingRun[] {
+    return this.#runs.value.slice(1);
+  }
+
+  /** True while this tab computes. */
+  get active(): boolean {
+    return this.#active !== null;
+  }
+
+  /** Begins a run on all votes of now. An unfinished one before it is dropped. */
+  async teach(): Promise<void> {
+    if (this.#model.phase !== 'ready') throw noModel();
+    await this.#compute(() => this.#plan());
+  }
+
+  /** Goes on with a run that was paused, failed, or cut off by a reload. */
+  async resume(run: TrainingRun): Promise<void> {
+    await this.#compute(async () => run);
+  }
+
+  /** Stops computing and frees the memory; what was saved is kept. */
+  pause(): void {
+    this.#active?.stop.abort();
+  }
+
+  /** Forgets an unfinished run. */
+  async cancel(run: TrainingRun): Promise<void> {
+    this.pause();
+    await this.#personal.remove(run);
+  }
+
+  /** The person types: nothing is computed until a little after the last key. */
+  makeWayForTyping(): void {
+    clearTimeout(this.#typing);
+    this.#typing = setTimeout(() => {
+      this.#typing = undefined;
+      this.#hold();
+    }, TYPING_MS);
+    this.#hold();
+  }
+
+  /** A reply streams, or is asked for: nothing is computed until it is done. */
+  makeWayForReply(busy: boolean): void {
+    this.#busy = busy;
+    this.#hold();
+  }
+
+  /** Answers three of the person's own prompts without and with what was learned. */
+  async show(run: TrainingRun): Promise<void> {
+    if (this.showing || !run.outcome) return;
+    this.showing = true;
+    this.#enough = false;
+    try {
+      const prompts = promptsOf(run);
+      for (const messages of prompts.slice(run.sideBySide.length)) {
+        const shown = await this.#answerTwice(run, messages);
+        if (!shown) return;
+        run = { ...run, sideBySide: [...run.sideBySide, shown] };
+        await this.#db.trainings.update(run.id, { sideBySide: run.sideBySide });
+      }
+    } finally {
+      this.showing = false;
+    }
+  }
+
+  #hold(): void {
+    const wait = this.#busy || this.#typing !== undefined;
+    if (wait) this.#demonstration?.abort();
+    if (wait === this.waiting) return;
+    this.waiting = wait;
+    if (this.#active) void finish(this.#active.started.trainer.hold(wait)).catch(() => undefined);
+  }
+
+  /** A new run on the release that speaks now; undefined when the votes are too few. */
+  async #plan(): Promise<TrainingRun | undefined> {
+    const { manifest, speaker } = this.#model;
+    const { method, lessons, heldOut } = lessonsOf(await judgementsOf(this.#db));
+    if (!manifest || !method) return undefined;
+    const id = uuidv7();
+    const backend = this.#model.backend === 'webgpu' ? 'webgpu' : 'wasm';
+    const release = this.#releases.current?.adapter ?? null;
+    const run: TrainingRun = {
+      id,
+      state: 'running',
+      startedAt: Date.now(),
+      release: speaker.id,
+      order: { id, manifest, backend, release, method, lessons, heldOut, seed: 1 },
+      stage: 'opening',
+      steps: [],
+      sideBySide: [],
+    };
+    const { trainings, checkpoints } = this.#db;
+    await this.#db.transaction('rw', trainings, checkpoints, async () => {
+      await trainings.where('state').anyOf('running', 'paused', 'failed').delete();
+      await checkpoints.clear();
+      await trainings.add(run);
+    });
+    return run;
+  }
+
+  async #compute(choose: () => Promise<TrainingRun | undefined>): Promise<void> {
+    const options = { ifAvailable: true };
+    const done = await navigator.locks.request(TRAINING_LOCK, options, async (lock) => {
+      if (!lock) throw elsewhere();
+      const run = await choose();
+      if (run) await this.#train(run);
+      return run && (await this.#db.trainings.get(run.id));
+    });
+    if (done?.state === 'offered') await this.show(done);
+  }
+
+  async #train(run: TrainingRun): Promise<void> {
+    const started = this.#start();
+    const stop = new AbortController();
+    this.#active = { id: run.id, started, stop };
+    this.steps = run.steps;
+    this.stage = 'opening';
+    await this.#note(run.id, { state: 'running' });
+    try {
+      if (this.waiting) await finish(started.trainer.hold(true));
+      const training = started.trainer.train(run.order, stop.signal);
+      const outcome = await finish(training, (news) => this.#see(run.id, news));
+      await this.#note(run.id, { state: 'offered', outcome, steps: [...this.steps] });
+      await this.#db.checkpoints.clear();
+    } catch (error) {
+      await this.#stopped(run.id, error, stop.signal.aborted);
+    } finally {
+      started.end();
+      this.#active = null;
+      this.stage = null;
+    }
+  }
+
+  #see(id: string, news: TrainingNews): void {
+    if (news.kind === 'stage') {
+      this.stage = news.stage;
+      [this.done, this.of] = [news.done, news.of];
+    } else if (news.kind === 'step') {
+      this.stage = 'learning';
+      // Steps after the last save come again after a resume.
+      const before = this.steps.filter(({ step }) => step < news.step.step);
+      this.steps = [...before, news.step];
+      [this.done, this.of] = [news.step.step, news.step.of];
+      void this.#note(id, { steps: [...this.steps] });
+    }
+  }
+
+  async #stopped(id: string, error: unknown, paused: boolean): Promise<void> {
+    if (paused) return this.#note(id, { state: 'paused' });
+    const { message, remedy = '' } = error as RapportError;
+    await this.#note(id, { state: 'failed', error: { message, remedy } });
+  }
+
+  async #note(id: string, changes: Partial<TrainingRun>): Promise<void> {
+    await this.#db.trainings.update(id, changes);
+  }
+
+  /** One prompt, both voices; undefined when the model is gone. Begins again when the chat comes in. */
+  async #answerTwice(
+    run: TrainingRun,
+    messages: TrainingRun['order']['lessons'][number]['body']['prompt'],
+  ): Promise<SideBySide | undefined> {
+    for (;;) {
+      while (this.waiting) await new Promise((resolve) => setTimeout(resolve, 200));
+      if (this.#enough || this.#model.phase !== 'ready') return undefined;
+      const stop = new AbortController();
+      this.#demonstration = stop;
+      const said: string[] = [];
+      await this.#personal.lend(async (use) => {
+        for (const adapter of [null, run.outcome!.adapter]) {
+          await use(adapter);
+          const request = { messages, samplings: [SHOWN_SAMPLING] };
+          const [reply] = await finish(this.#model.inference.speak(request, stop.signal));
+          said.push(reply!.text);
+        }
+      });
+      this.#demonstration = null;
+      if (!stop.signal.aborted) {
+        return { prompt: messages.at(-1)!.content, before: said[0]!, after: said[1]! };
+      }
+    }
+  }
+
+  /** After a reload: a run that nobody computes any more waits for the person. */
+  async #recover(): Promise<void> {
+    await navigator.locks.request(TRAINING_LOCK, { ifAvailable: true }, async (lock) => {
+      if (!lock) return;
+      await this.#db.trainings.where({ state: 'running' }).modify({ state: 'paused' });
+    });
+  }
+}
+
+/** Prompts kept apart first: those of the lessons were learned. */
+function promptsOf({ order }: TrainingRun) {
+  const prompts = new Map(
+    [...order.heldOut, ...order.lessons].map(({ body }) => [
+      JSON.stringify(body.prompt),
+      body.prompt,
+    ]),
+  );
+  return [...prompts.values()].slice(0, SHOWN);
+}
+
+const noModel = () =>
+  new RapportError(
+    'training/no-model',
+    'The model is not ready on this device.',
+    'Wait until it has been fetched and opened, then try again.',
+  );
+
+const elsewhere = () =>
+  new RapportError(
+    'training/elsewhere',
+    'Another tab of this page is training already.',
+    'Look there, or close that tab and resume here.',
+  );
