@@ -8,12 +8,21 @@ import { promisify } from 'node:util';
 const folder = new URL('.', import.meta.url);
 const target = new URL('../dist/kernels.wasm', import.meta.url);
 
+/** @type {Promise<string> | undefined} */
+let underWay;
+
 /**
- * Path of the compiled kernels, made now if they are missing or old.
+ * Path of the compiled kernels, made now if they are missing or old. Those who ask at the same time, as
+ * the workers of one build do, get one compilation.
  *
  * @returns {Promise<string>}
  */
-export async function buildKernels() {
+export function buildKernels() {
+  underWay ??= compile().finally(() => (underWay = undefined));
+  return underWay;
+}
+
+async function compile() {
   const path = fileURLToPath(target);
   const builtMs = (await stat(target).catch(() => null))?.mtimeMs ?? 0;
   const names = await readdir(folder);
