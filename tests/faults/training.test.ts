@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -83,9 +83,9 @@ function run(args: string[], watch: (said: string, kill: () => void) => void): P
   );
 }
 
-const train = (method: string) => [
+const train = (method: string, settings = config) => [
   'train',
-  ...['--method', method, '--model', model, '--config', config, '--publish', 'no', '--json'],
+  ...['--method', method, '--model', model, '--config', settings, '--publish', 'no', '--json'],
 ];
 
 describe('from the command line', () => {
@@ -140,7 +140,14 @@ describe('from the command line', () => {
 
 test('kill -9 in the middle of a run leaves it failed, and it goes on from its checkpoint', async () => {
   const before = (await rapport('release', 'list', '--json')).json;
-  const killed = await run(train('ppo'), (said, kill) => {
+  // Long enough not to be over before the kill arrives.
+  const long = join(data, 'long.json');
+  const settings = JSON.parse(await readFile(config, 'utf8')) as Record<string, unknown>;
+  await writeFile(
+    long,
+    JSON.stringify({ ...settings, ppo: { iterations: 20, promptsPerIteration: 4, maxTokens: 24 } }),
+  );
+  const killed = await run(train('ppo', long), (said, kill) => {
     if (/^ppo/m.test(said)) kill();
   });
   expect(killed.signal).toBe('SIGKILL');
