@@ -1,5 +1,4 @@
-// The model of this machine, speaking and scoring: a checkpoint, ONNX Runtime for Node, and perhaps an
-// adapter.
+// The model of this machine, speaking and scoring: a checkpoint, what computes it, and perhaps an adapter.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
@@ -16,6 +15,7 @@ import {
   type Tokenizer,
 } from '@rapport/core';
 import { Policy, rewardOf, type RewardModel } from '@rapport/rlhf';
+import { kernelRuntime } from './kernel-runtime.ts';
 import { openModel, tokenizerOf, type ModelPlace } from './models.ts';
 import { nodeRuntime } from './node-runtime.ts';
 import { readReward } from './trainer/reward-file.ts';
@@ -28,6 +28,10 @@ export const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPen
 const GOLDEN_QUESTION = 'What is the capital of France?';
 /** Between runtimes, in nats. */
 export const GOLDEN_TOLERANCE = 0.02;
+
+/** ONNX Runtime on expanded weights, or our own kernels on the integers of the file. */
+export const BACKENDS = ['fp32', 'int8'] as const;
+export type Backend = (typeof BACKENDS)[number];
 
 /** A reply with the prompt it answered. */
 export type Generated = { promptTokens: number[] } & SpokenReply;
@@ -57,10 +61,15 @@ export class Voice {
   }
 
   /** Opens a model. Throws `weights/*`, `tokenizer/*`. */
-  static async open(place: ModelPlace, adapter: Adapter | null = null): Promise<Voice> {
+  static async open(
+    place: ModelPlace,
+    adapter: Adapter | null = null,
+    backend: Backend = 'fp32',
+  ): Promise<Voice> {
     const checkpoint = await openModel(place);
     const tokenizer = await tokenizerOf(checkpoint);
-    return new Voice({ checkpoint, tokenizer, runtime: await nodeRuntime(checkpoint) }, adapter);
+    const runtime = await (backend === 'fp32' ? nodeRuntime : kernelRuntime)(checkpoint);
+    return new Voice({ checkpoint, tokenizer, runtime }, adapter);
   }
 
   /** Streams one reply. */

@@ -1,15 +1,9 @@
 // Our own kernels on the real model, on the blocks of its file and on threads, against PyTorch in fp32.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  buildTokenizer,
-  ChatEngine,
-  createSimdRuntime,
-  type Checkpoint,
-  type SimdRuntime,
-} from '@rapport/core';
+import { buildTokenizer, ChatEngine, type Checkpoint, type SimdRuntime } from '@rapport/core';
 import { realCheckpoint } from '../support/checkpoint.ts';
 import { expectGreedy, greedyCases } from '../support/greedy.ts';
-import { kernelModule, spawnKernelThread } from '../support/kernels.ts';
+import { kernelRuntime } from '../support/kernels.ts';
 
 /** Log-probs differ by the rounding of activations to 16 bits. */
 const TOLERANCE = 5e-3;
@@ -19,12 +13,7 @@ let engine: ChatEngine;
 
 beforeAll(async () => {
   const checkpoint: Checkpoint = await realCheckpoint();
-  runtime = await createSimdRuntime({
-    module: await kernelModule(),
-    threads: 2,
-    spawn: spawnKernelThread,
-    readRaw: async (name) => checkpoint.readRaw?.(name),
-  });
+  runtime = await kernelRuntime(checkpoint);
   engine = await ChatEngine.create({
     checkpoint,
     tokenizer: await buildTokenizer(checkpoint.tokenizer),

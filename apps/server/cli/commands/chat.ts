@@ -8,7 +8,15 @@ import { RapportError, type ChatMessage } from '@rapport/core';
 import type { Context } from '../../context.ts';
 import { placeOf } from '../../models.ts';
 import { readAdapter } from '../../trainer/peft.ts';
-import { GREEDY, openAdapter, openReward, Voice, type Generated } from '../../speaking.ts';
+import {
+  BACKENDS,
+  GREEDY,
+  openAdapter,
+  openReward,
+  Voice,
+  type Backend,
+  type Generated,
+} from '../../speaking.ts';
 import { findModel, isRelease, releaseFiles } from '../model.ts';
 import type { Output } from '../output.ts';
 import { common, inFolder, whole, withModel, type CommonFlags } from '../session.ts';
@@ -25,6 +33,7 @@ interface SpeakFlags extends CommonFlags {
   seed?: number;
   stop?: string[];
   adapter?: string;
+  backend?: Backend;
   reward?: string;
 }
 
@@ -58,7 +67,7 @@ export function chatCommands(program: Command): void {
         .option('--stop <text...>', 'texts to end before')
         .option('--adapter <dir>', 'a folder in PEFT layout')
         .addOption(
-          new Option('--backend <name>', 'kernels').choices(['fp32', 'int8']).default('fp32'),
+          new Option('--backend <name>', 'what computes').choices(BACKENDS).default('fp32'),
         ),
     ),
   ).action((flags: SpeakFlags) =>
@@ -111,11 +120,13 @@ async function open(context: Context, flags: SpeakFlags): Promise<Voice> {
   const name = flags.release ?? flags.model;
   const release = flags.release !== undefined || (await isRelease(context, name));
   const given = flags.adapter ? await openAdapter(flags.adapter) : null;
-  if (!release) return Voice.open(await placeOf(await findModel(context, flags.model)), given);
+  const { backend } = flags;
+  if (!release)
+    return Voice.open(await placeOf(await findModel(context, flags.model)), given, backend);
   const { place, adapter } = await releaseFiles(context, name!);
-  if (given || !adapter) return Voice.open(place, given);
+  if (given || !adapter) return Voice.open(place, given, backend);
   const { path } = await context.blobs.need(adapter.digest);
-  return Voice.open(place, await readAdapter(path, adapter));
+  return Voice.open(place, await readAdapter(path, adapter), backend);
 }
 
 async function reply(
