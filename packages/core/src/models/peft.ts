@@ -11,8 +11,10 @@ const A_NAME = /^(?:base_model\.model\.)?(.+)\.lora_A(?:\.default)?\.weight$/;
 
 /** What `adapter_config.json` must say. */
 const ConfigSchema = v.object({
-  r: v.pipe(v.number(), v.integer(), v.minValue(1)),
-  lora_alpha: v.pipe(v.number(), v.gtValue(0)),
+  peft_type: v.optional(v.literal('LORA')),
+  r: v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(4096)),
+  lora_alpha: v.pipe(v.number(), v.finite(), v.gtValue(0)),
+  target_modules: v.union([v.string(), v.array(v.string())]),
   use_rslora: v.optional(v.nullable(v.boolean())),
 });
 
