@@ -1,18 +1,12 @@
 // What the page remembers, as tables. Dexie is the truth; everything on screen is a view of it.
 // Weights are not here: they lie in the origin's private file system under their digest.
+import type { SamplingWithSeed } from '@rapport/core';
 import { Dexie, type EntityTable } from 'dexie';
 import type { FeedbackRow, OutboxRow } from '../sync/rows.ts';
 import type { TrainingRun } from '../training/rows.ts';
 
 /** How replies are sampled; the same names as in `core/generation` and in a vote's provenance. */
-export interface Sampling {
-  temperature: number;
-  topK: number;
-  topP: number;
-  minP: number;
-  repetitionPenalty: number;
-  maxTokens: number;
-}
+export type Sampling = Omit<SamplingWithSeed, 'seed' | 'stop'>;
 
 export interface ConversationSettings {
   systemPrompt: string;
