@@ -32,6 +32,15 @@ export function checkGreedy(
   }
 }
 
+/** The ten likeliest next tokens have log-probs within `tolerance`. */
+export async function expectNextToken(engine: ChatEngine, golden: Case, tolerance: number) {
+  const logprobs = await engine.next(golden.ids);
+  golden.top10_ids.forEach((id, i) => {
+    const expected = golden.top10_logits[i]! - golden.logsumexp;
+    expect(Math.abs(logprobs[id]! - expected)).toBeLessThan(tolerance);
+  });
+}
+
 async function greedyReply(
   engine: ChatEngine,
   prompt: string,
