@@ -94,7 +94,11 @@ test('the base model answers, and the reply is judged', async () => {
 test('alternates are made together and put in order', async () => {
   await page.getByLabel('Number of replies').last().selectOption('4');
   await button('More replies').last().click();
-  const ranked = page.getByRole('list', { name: 'Rank replies' }).getByRole('listitem');
+  // A reply may hold a list of its own: its items are no replies.
+  const ranked = page
+    .getByRole('list', { name: 'Rank replies' })
+    .getByRole('listitem')
+    .filter({ has: page.getByRole('article') });
   await expect.poll(() => ranked.count()).toBe(4);
   await expect.poll(() => button('Submit ranking').isEnabled(), { timeout: 120_000 }).toBe(true);
   const last = await ranked.nth(3).getByRole('article').innerText();
