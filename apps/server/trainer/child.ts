@@ -11,7 +11,7 @@ import { GOLDEN_TOLERANCE } from '../speaking.ts';
 import type { DatasetRow } from '../store/datasets.ts';
 import { runAttempt, type Training } from './attempt.ts';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
-import { gateOf } from './gate.ts';
+import { gateLimitsOf, gateOf } from './gate.ts';
 import { readAdapter, writeAdapter } from './peft.ts';
 import { writeReward } from './reward-file.ts';
 import type { RunSpec } from './spec.ts';
@@ -87,7 +87,7 @@ const train: Training = async function* (spec, folder, signal) {
     golden: { ...golden, tolerance: GOLDEN_TOLERANCE },
     gate: gateOf(
       { ...evaluation, nllChange: 100 * evaluation.nllChange },
-      spec.config['gate'] as Parameters<typeof gateOf>[1],
+      gateLimitsOf(spec.config['gate']),
     ),
     evaluation,
   };

@@ -1,29 +1,33 @@
 // Whether a trained adapter may be published: limits on what its evaluation measured.
+import * as v from 'valibot';
+import { limitsOf } from './limits.ts';
 import type { Gate, GateCheck } from './spec.ts';
 
-/** Limits; each with the measurement it bounds. `config.gate` changes them. */
-const GATE_LIMITS = {
+const fraction = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
+
+/** Limits, each with the measurement it bounds, as `"gate"` of a run's config sets them. */
+const GateLimits = v.strictObject({
   /** Mean KL from the reference per token, in nats. */
-  kl: 0.5,
+  kl: v.optional(v.pipe(v.number(), v.minValue(0)), 0.5),
   /** Change of the held-out negative log-likelihood, in percent. */
-  nllChange: 10,
-  /** Lower bound of the win rate against the release it started from. */
-  winRateLow: 0.5,
+  nllChange: v.optional(v.number(), 10),
+  /** Lower bound of the win rate against the release in use. */
+  winRateLow: v.optional(fraction, 0.5),
   /** Share of sampled replies that end by themselves. */
-  endedFraction: 0.3,
-  /** Length of replies over that of the reference: at most so many times longer or shorter. */
-  lengthRatio: 2,
-};
+  endedFraction: v.optional(fraction, 0.3),
+  /** Length of replies over that of the release in use: at most so many times longer or shorter. */
+  lengthRatio: v.optional(v.pipe(v.number(), v.minValue(1)), 2),
+});
+type GateLimits = v.InferOutput<typeof GateLimits>;
+
+/** The limits of a run's config over the defaults. Throws `train/bad-config`. */
+export const gateLimitsOf = (config: unknown): GateLimits => limitsOf(GateLimits, 'gate', config);
 
 /**
  * Checks an evaluation `{kl, nllChange, low, endedFraction, replyLength, baseReplyLength}`. What was
  * not measured does not pass.
  */
-export function gateOf(
-  evaluation: Record<string, unknown>,
-  change: Partial<typeof GATE_LIMITS> = {},
-): Gate {
-  const limits = { ...GATE_LIMITS, ...change };
+export function gateOf(evaluation: Record<string, unknown>, limits: GateLimits): Gate {
   const measured = (name: string) =>
     typeof evaluation[name] === 'number' ? evaluation[name] : undefined;
   const atMost = (name: string, value: number | undefined, limit: number) =>

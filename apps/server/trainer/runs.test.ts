@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { currentChannel } from '../releases/channel.ts';
 import { findRelease } from '../releases/registry.ts';
 import { aVote } from '../store/test-store.ts';
-import { takeEvents } from '../store/events.ts';
+import { countJudgements, takeEvents } from '../store/events.ts';
 import { contextWithVotes, temporaryContext } from '../test-context.ts';
 import type { Run } from './runs.ts';
 
@@ -62,6 +62,18 @@ describe('a run', () => {
     const none = await ended({ steps: 1, safety: { devicesPerPrompt: 2 } });
     expect(none.run).toMatchObject({ status: 'failed', failure: { code: 'dataset/set-aside' } });
   });
+
+  test.each(['gate', 'safety'])(
+    'with a wrong "%s" is refused before a vote is taken',
+    async (group) => {
+      const { db, runs } = await contextWithVotes();
+      await expect(runs.start({ config: { [group]: { strict: 1 } } })).rejects.toThrow(
+        coded('train/bad-config'),
+      );
+      expect(await runs.list()).toEqual([]);
+      expect((await countJudgements(db)).unused).toBe(2);
+    },
+  );
 
   test('without anything to learn from is refused', async () => {
     const { runs } = await temporaryContext();

@@ -20,6 +20,7 @@ import { recall, remember } from '../store/settings.ts';
 import { uuidv7 } from '../store/uuid.ts';
 import { cancelFile, linesFrom, progressFile, rowsFile, writeWhole } from './files.ts';
 import type { LocalTrainer } from './local.ts';
+import { gateLimitsOf } from './gate.ts';
 import { safetyOf, screen } from './screening.ts';
 import type {
   Failure,
@@ -87,12 +88,13 @@ export class Runs {
     this.#trainer = around.trainer;
   }
 
-  /** Starts a run; it goes on by itself. Throws `dataset/*`, `base/*`, `run/busy`. */
+  /** Starts a run; it goes on by itself. Throws `dataset/*`, `base/*`, `run/busy`, `train/bad-config`. */
   async start(request: RunRequest, actor = 'cli'): Promise<Run> {
     const { db } = this.#around;
     await this.#needIdle();
     const { method = 'ppo', publish = 'candidate', config = {} } = request;
     safetyOf(config['safety']);
+    gateLimitsOf(config['gate']);
     await ownBase(db);
     const dataset = await this.#datasetFor(request.dataset);
     const id = uuidv7();

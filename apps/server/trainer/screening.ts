@@ -1,8 +1,9 @@
 // Which judgements a run may learn from: limits on what one device, a new device or a planted text can
 // do. It knows rows and enrolments; it says what it set aside and why, and deletes nothing.
 import * as v from 'valibot';
-import { RapportError, type Judgement } from '@rapport/core';
+import type { Judgement } from '@rapport/core';
 import type { DatasetRow } from '../store/datasets.ts';
+import { limitsOf } from './limits.ts';
 
 /** Limits, as `"safety"` of a run's config sets them. */
 const SafetyLimits = v.strictObject({
@@ -30,16 +31,7 @@ export interface SetAside {
 }
 
 /** The limits of a run's config over the defaults. Throws `train/bad-config`. */
-export function safetyOf(config: unknown): SafetyLimits {
-  const read = v.safeParse(SafetyLimits, config ?? {}, { abortEarly: true });
-  if (read.success) return read.output;
-  const [issue] = read.issues;
-  throw new RapportError(
-    'train/bad-config',
-    `"safety" of the config is wrong at ${v.getDotPath(issue) ?? 'its top'}: ${issue.message}`,
-    `Its names are ${Object.keys(SafetyLimits.entries).join(', ')}; all are numbers.`,
-  );
-}
+export const safetyOf = (config: unknown): SafetyLimits => limitsOf(SafetyLimits, 'safety', config);
 
 /**
  * The rows that count. `enrolledAt` gives when a device enrolled, in milliseconds; it is not asked for
