@@ -4,6 +4,7 @@ import { liveQuery, type Subscription } from 'dexie';
 import { SvelteMap } from 'svelte/reactivity';
 import type { Conversation, ConversationSettings, Database, Message } from '../db/database.ts';
 import { recall, remember } from '../db/database.ts';
+import { errorNote } from '../db/error-note.ts';
 import type { Model } from '../model/model.svelte.ts';
 import {
   addPrompt,
@@ -185,10 +186,9 @@ export class Chat {
 
   /** The model could not even begin: the rows say why. */
   async #giveUp(replies: Message[], error: unknown, stopped: boolean): Promise<void> {
-    const { message, remedy = '' } = error as { message: string; remedy?: string };
     const changes: Partial<Message> = stopped
       ? { state: 'stopped' }
-      : { state: 'failed', error: { message, remedy } };
+      : { state: 'failed', error: errorNote(error) };
     await this.#db.messages.bulkUpdate(replies.map(({ id }) => ({ key: id, changes })));
   }
 

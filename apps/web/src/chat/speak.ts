@@ -1,7 +1,8 @@
 // Lets the model speak one reply, or several alternates in one batch, and keeps what it says while it
 // says it: a crash loses at most the last fraction of a second.
-import { RapportError, type SamplingWithSeed, type SpokenReply } from '@rapport/core';
+import type { SamplingWithSeed, SpokenReply } from '@rapport/core';
 import type { Database, Message, MessageState, Provenance } from '../db/database.ts';
+import { errorNote } from '../db/error-note.ts';
 import type { ChatTurn, Inference } from '../workers/inference.ts';
 
 const KEEP_EVERY_MS = 400;
@@ -107,7 +108,7 @@ class Draft {
   fail(error: unknown, stopped: boolean): void {
     if (this.#state !== 'streaming') return;
     this.#state = stopped ? 'stopped' : 'failed';
-    if (!stopped) this.#error = describe(error);
+    if (!stopped) this.#error = errorNote(error);
   }
 
   row(): Partial<Message> {
@@ -124,8 +125,3 @@ const sameSpeaker = (a: Provenance, b: Provenance) =>
   a.release === b.release &&
   a.adapter === b.adapter &&
   JSON.stringify(a.sampling) === JSON.stringify(b.sampling);
-
-function describe(error: unknown): { message: string; remedy: string } {
-  if (error instanceof RapportError) return { message: error.message, remedy: error.remedy };
-  return { message: error instanceof Error ? error.message : String(error), remedy: '' };
-}

@@ -2,6 +2,7 @@
 // Weights are not here: they lie in the origin's private file system under their digest.
 import type { SamplingWithSeed } from '@rapport/core';
 import { Dexie, type EntityTable } from 'dexie';
+import type { ErrorNote } from './error-note.ts';
 import type { FeedbackRow, OutboxRow } from '../sync/rows.ts';
 import type { TrainingRun } from '../training/rows.ts';
 
@@ -70,7 +71,7 @@ export interface Message {
   timing?: Timing;
   /** Turns at the start of the chat that did not fit the model's context: it replied without them. */
   droppedTurns?: number;
-  error?: { message: string; remedy: string };
+  error?: ErrorNote;
 }
 
 /** One remembered value: a choice of the person, the device's enrolment, the pinned root. */

@@ -2,6 +2,7 @@
 // It asks the inference worker for everything heavy and never touches weights itself.
 import { RapportError, type SpokenReply } from '@rapport/core';
 import { recall, remember, type Database } from '../db/database.ts';
+import { errorNote, type ErrorNote } from '../db/error-note.ts';
 import { finish } from '../workers/channel.ts';
 import type {
   BackendChoice,
@@ -34,7 +35,7 @@ export class Model {
   progress = $state.raw<FetchProgress | null>(null);
   bytesPerSecond = $state(0);
   opened = $state.raw<OpenedModel | null>(null);
-  error = $state.raw<{ message: string; remedy: string } | null>(null);
+  error = $state.raw<ErrorNote | null>(null);
   tokensPerSecond = $state(0);
   /** True while a reply is being spoken: no release is swapped then. */
   speaking = false;
@@ -178,13 +179,12 @@ export class Model {
   #fail(error: unknown, paused: boolean): void {
     this.phase = paused ? 'paused' : 'failed';
     if (paused) return;
-    const { message, remedy } = error as RapportError;
-    this.error = { message: message ?? String(error), remedy: remedy ?? '' };
+    this.error = errorNote(error);
   }
 
   #absent(): RapportError {
     return new RapportError(
-      'model/absent',
+      this.error?.code ?? 'model/absent',
       this.error?.message ?? 'The model is not on this device yet.',
       this.error?.remedy || 'Resume the download, then try again.',
     );

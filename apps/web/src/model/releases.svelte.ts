@@ -9,6 +9,7 @@ import {
   type Release,
 } from '@rapport/core';
 import type { Database } from '../db/database.ts';
+import { errorNote, type ErrorNote } from '../db/error-note.ts';
 import { recall, remember } from '../db/database.ts';
 import { reportRelease } from '../sync/judgement.ts';
 import { finish } from '../workers/channel.ts';
@@ -40,7 +41,7 @@ export class Releases {
   /** The channel has expired: the current model is kept and the page says so. */
   stale = $state(false);
   /** Why a release was refused, if one was. */
-  problem = $state<string | null>(null);
+  problem = $state.raw<ErrorNote | null>(null);
   current = $state.raw<ReleaseFacts | null>(null);
   readonly learned = $derived(
     this.current && { votes: this.current.votes, mine: this.current.mine },
@@ -87,7 +88,7 @@ export class Releases {
       if (!this.stale) await this.#prepare(await this.#wanted(channel));
       this.problem = null;
     } catch (error) {
-      if (navigator.onLine) this.problem = (error as Error).message;
+      if (navigator.onLine) this.problem = errorNote(error);
     } finally {
       this.#looking = false;
     }
@@ -165,7 +166,7 @@ export class Releases {
 
   /** Back to what spoke before; after the second failure the server is told. */
   async #fellThrough(release: ReleaseFacts, error: Error): Promise<void> {
-    this.problem = error.message;
+    this.problem = errorNote(error);
     const failures = await this.#failures();
     const count = (failures[release.id] ?? 0) + 1;
     await remember(this.#db, FAILURES_KEY, { ...failures, [release.id]: count });

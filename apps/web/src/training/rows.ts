@@ -1,4 +1,5 @@
 // What is kept of personal training: each run with its plan, its course, and what came of it.
+import type { ErrorNote } from '../db/error-note.ts';
 import type {
   TrainingOrder,
   TrainingOutcome,
@@ -32,5 +33,5 @@ export interface TrainingRun {
   steps: TrainingStep[];
   outcome?: TrainingOutcome;
   sideBySide: SideBySide[];
-  error?: { message: string; remedy: string };
+  error?: ErrorNote;
 }

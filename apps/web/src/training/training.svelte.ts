@@ -2,6 +2,7 @@
 // Dexie holds the run; the worker that computes lives no longer than it computes.
 import { RapportError } from '@rapport/core';
 import type { Database } from '../db/database.ts';
+import { errorNote } from '../db/error-note.ts';
 import { Live } from '../db/live.svelte.ts';
 import { uuidv7 } from '../db/uuid.ts';
 import type { Model } from '../model/model.svelte.ts';
@@ -244,8 +245,7 @@ export class Training {
 
   async #stopped(id: string, error: unknown, paused: boolean): Promise<void> {
     if (paused) return this.#note(id, { state: 'paused' });
-    const { message, remedy = '' } = error as RapportError;
-    await this.#note(id, { state: 'failed', error: { message, remedy } });
+    await this.#note(id, { state: 'failed', error: errorNote(error) });
   }
 
   async #note(id: string, changes: Partial<TrainingRun>): Promise<void> {

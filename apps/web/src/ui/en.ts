@@ -29,6 +29,8 @@ export const en = {
   retry: 'Try again',
   unexpected: 'Something went wrong.',
   noRoom: 'The browser has no room left for this. Free some disk space, then try again.',
+  /** Other words than the error's own, by its code or by the family before the slash. */
+  errors: {} as Readonly<Record<string, string>>,
   cannotRun: 'Rapport cannot run here',
   cannotRunRemedy:
     'Open this page over https or on localhost, in a current browser outside private mode.',
