@@ -29,7 +29,7 @@ export { runPipeline } from './train/pipeline.ts';
 export type { PipelineRecord, PipelineResult, PipelineSpec, Platform } from './train/pipeline.ts';
 
 // Evaluation: people, simulated ones, win rates.
-export { sampleBase, simulate } from './evaluation/simulate.ts';
+export { noisyRanks, sampleBase, simulate } from './evaluation/simulate.ts';
 export type {
   Annotator,
   BaseSamples,
@@ -43,4 +43,6 @@ export type { ArenaResult, ArenaSpec } from './evaluation/own-arena.ts';
 export { evaluateReward } from './evaluation/evaluate-reward.ts';
 export type { RewardReport, TokenPair } from './evaluation/evaluate-reward.ts';
 export { arena } from './evaluation/arena.ts';
+export { winRate } from './evaluation/win-rate.ts';
 export { Speaker } from './rollout/speaker.ts';
+export type { SampledReply } from './rollout/speaker.ts';

@@ -50,7 +50,7 @@ export const dpoDefaults: DpoConfig = {
   lrPeak: 1e-3,
   epochs: 4,
   minSteps: 32,
-  maxSteps: 60,
+  maxSteps: 40,
   promptsPerStep: 4,
   chosenNll: 0.2,
   warmupSteps: 3,
