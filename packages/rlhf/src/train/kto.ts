@@ -10,7 +10,7 @@ import { newAdapter, parametersOf } from './adapter.ts';
 import { Course } from './course.ts';
 import type { Keeping } from './course.ts';
 import type { Policy, RowScore } from './policy.ts';
-import { lengthOf, packByLength } from './rows.ts';
+import { batchesOf } from './rows.ts';
 import type { Row, TrunkRow } from './rows.ts';
 import { mixText, update } from './step.ts';
 
@@ -146,7 +146,7 @@ export async function* trainKto(
       const z = Math.max(0, mismatch / batch.length);
       const gradients: Parameters = new Map();
       let [loss, drift] = [0, 0];
-      for (const part of packByLength(batch, ({ row }) => lengthOf(row), 1024)) {
+      for (const part of batchesOf(batch, ({ row }) => row, 1024)) {
         const rows = part.map(({ row }) => row);
         const out = await trainer.run(rows, adapter, feedsOf(part, z, batch.length), gradients);
         loss += Number(out['votes']!.data[0]);

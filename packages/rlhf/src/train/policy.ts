@@ -6,15 +6,7 @@ import { addScaled } from '../optim/adamw.ts';
 import type { Parameters } from '../optim/adamw.ts';
 import { adapterSites, policyGraph, trunkGraph } from './policy-graph.ts';
 import type { AdapterPlace, LossParts, PolicyOutputs } from './policy-graph.ts';
-import {
-  layoutFeeds,
-  lengthOf,
-  packByLength,
-  replyFeeds,
-  rowSumFeed,
-  tokenFeeds,
-  trunkFeed,
-} from './rows.ts';
+import { batchesOf, Layout, lengthOf, rowSumFeed } from './rows.ts';
 import type { Row, TrunkRow } from './rows.ts';
 
 /** What the model says of one row. */
@@ -35,7 +27,7 @@ export class Policy {
   readonly checkpoint: Checkpoint;
   readonly place: AdapterPlace;
   readonly sites: readonly LinearSite[];
-  /** Padded tokens pushed through the upper part with gradients. */
+  /** Tokens of the rows pushed through the upper part with gradients. */
   tokensTrained = 0;
   readonly #runtime: Runtime;
   readonly #budget: number;
@@ -59,18 +51,12 @@ export class Policy {
     this.#trunk ??= this.#runtime.load(trunkGraph(config, this.place.fromLayer), this.#weights);
     const session = await this.#trunk;
     const done = new Map<Row, TrunkRow>();
-    for (const batch of packByLength([...new Set(rows)], lengthOf, this.#budget)) {
+    for (const batch of batchesOf([...new Set(rows)], same, this.#budget)) {
       signal?.throwIfAborted();
-      const width = lengthOf(batch[0]!);
-      const out = await session.run({
-        ...tokenFeeds(batch, width),
-        ...layoutFeeds(batch.length, width, this.#groups),
-      });
-      const data = out['trunk']!.data as Float32Array;
-      batch.forEach((row, b) => {
-        const start = b * width * config.hidden;
-        done.set(row, { ...row, trunk: data.slice(start, start + lengthOf(row) * config.hidden) });
-      });
+      const layout = new Layout(batch);
+      const out = await session.run({ ...layout.tokens(), ...layout.feeds(this.#groups) });
+      const trunks = layout.scatter(out['trunk']!.data as Float32Array, config.hidden);
+      batch.forEach((row, b) => done.set(row, { ...row, trunk: trunks[b]! }));
     }
     return rows.map((row) => done.get(row)!);
   }
@@ -86,11 +72,12 @@ export class Policy {
     const session = await this.#scorer;
     const lora = adapterFeeds(this.sites, adapter);
     const done = new Map<Row, RowScore>();
-    for (const batch of packByLength([...new Set(rows)], lengthOf, this.#budget)) {
+    for (const batch of batchesOf([...new Set(rows)], same, this.#budget)) {
       signal?.throwIfAborted();
+      const layout = new Layout(batch);
       const out = await session.run({
-        ...this.#rowFeeds(batch, temperature),
-        ...replyFeeds(batch, true),
+        ...this.#layoutFeeds(layout, temperature),
+        ...layout.replies(true),
         ...lora,
       });
       const logprobs = out['logprobs']!.data as Float32Array;
@@ -119,11 +106,10 @@ export class Policy {
   }
 
   /** Feeds every run of the upper part needs. */
-  #rowFeeds(batch: readonly TrunkRow[], temperature: number): Record<string, Tensor> {
-    const width = Math.max(...batch.map(lengthOf));
+  #layoutFeeds(layout: Layout<TrunkRow>, temperature: number): Record<string, Tensor> {
     return {
-      trunk: trunkFeed(batch, width, this.checkpoint.config.hidden),
-      ...layoutFeeds(batch.length, width, this.#groups),
+      trunk: layout.gather(({ trunk }) => trunk, this.checkpoint.config.hidden),
+      ...layout.feeds(this.#groups),
       inverseTemperature: float32([], [1 / temperature]),
     };
   }
@@ -131,7 +117,8 @@ export class Policy {
   /** Feeds of a training run, counted. */
   trainingFeeds(batch: readonly TrunkRow[], temperature: number): Record<string, Tensor> {
     this.tokensTrained += batch.reduce((n, row) => n + lengthOf(row), 0);
-    return { ...this.#rowFeeds(batch, temperature), ...replyFeeds(batch) };
+    const layout = new Layout(batch);
+    return { ...this.#layoutFeeds(layout, temperature), ...layout.replies() };
   }
 
   /** What `logratios()` of a loss reads: sums (or means) over each row's reply, and the reference's. */
@@ -159,6 +146,8 @@ export class Policy {
     return float32(tensors.get(name)!.shape, await this.checkpoint.read(name));
   };
 }
+
+const same = <T>(row: T): T => row;
 
 /** Runs a loss and its gradients; sums gradients over micro-batches. */
 export class PolicyTrainer {

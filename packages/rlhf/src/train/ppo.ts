@@ -25,7 +25,7 @@ import type { Limits, Stop } from './guards.ts';
 import type { Policy } from './policy.ts';
 import { rewardOf } from './reward.ts';
 import type { RewardModel } from './reward.ts';
-import { lengthOf, packByLength } from './rows.ts';
+import { batchesOf } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
 import { mixText, update } from './step.ts';
 
@@ -322,7 +322,7 @@ export async function* trainPpo(
           const total = minibatch.reduce((n, e) => n + e.logprobs.length, 0);
           const gradients: Parameters = new Map();
           let [clipped, kl] = [0, 0];
-          for (const batch of packByLength(minibatch, (e) => lengthOf(e.row), 1024)) {
+          for (const batch of batchesOf(minibatch, (e) => e.row, 1024)) {
             const out = await trainer.run(
               batch.map((e) => e.row),
               adapter,

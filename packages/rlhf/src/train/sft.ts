@@ -10,7 +10,7 @@ import { newAdapter, parametersOf } from './adapter.ts';
 import { Course } from './course.ts';
 import type { Keeping } from './course.ts';
 import type { Policy } from './policy.ts';
-import { lengthOf, packByLength } from './rows.ts';
+import { batchesOf } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
 import { update } from './step.ts';
 
@@ -69,7 +69,7 @@ export async function* trainSft(
       const tokens = batch.reduce((n, { reply }) => n + reply.length, 0);
       const gradients: Parameters = new Map();
       let loss = 0;
-      for (const part of packByLength(batch, lengthOf, 1024)) {
+      for (const part of batchesOf(batch, (row) => row, 1024)) {
         const count = part.reduce((n, { reply }) => n + reply.length, 0);
         const textWeight = float32([count], new Float32Array(count).fill(1 / tokens));
         const out = await trainer.run(part, adapter, { textWeight }, gradients);

@@ -4,7 +4,7 @@ import type { Adapter, Random, Tensor } from '@rapport/core';
 import { addScaled, clipNorm, globalNorm } from '../optim/adamw.ts';
 import type { AdamW, Parameters } from '../optim/adamw.ts';
 import type { PolicyTrainer } from './policy.ts';
-import { lengthOf, packByLength } from './rows.ts';
+import { batchesOf } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
 
 export interface MixOptions {
@@ -42,7 +42,7 @@ export async function mixText(
   const tokens = rows.reduce((n, { reply }) => n + reply.length, 0);
   const ptx: Parameters = new Map();
   let ptxLoss = 0;
-  for (const batch of packByLength(rows, lengthOf, 1024)) {
+  for (const batch of batchesOf(rows, (row) => row, 1024)) {
     const count = batch.reduce((n, { reply }) => n + reply.length, 0);
     const weight = float32([count], new Float32Array(count).fill(1 / tokens));
     const out = await trainer.run(batch, adapter, { ...idle(batch), textWeight: weight }, ptx);
