@@ -4,7 +4,14 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Tokenizer } from '@rapport/core';
-import { ownArena, rankingsOf, runPipeline, thumbsOf, type PipelineSpec } from '@rapport/rlhf';
+import {
+  documentRow,
+  ownArena,
+  rankingsOf,
+  runPipeline,
+  thumbsOf,
+  type PipelineSpec,
+} from '@rapport/rlhf';
 import { openModel, tokenizerOf } from '../models.ts';
 import { nodeRuntime } from '../node-runtime.ts';
 import { GOLDEN_TOLERANCE } from '../speaking.ts';
@@ -98,22 +105,24 @@ async function rowsOf({ rows }: RunSpec): Promise<DatasetRow[]> {
   return lines.map((line) => JSON.parse(line) as DatasetRow);
 }
 
-/** Human-written answers: two thirds keep the policy's language, one third measures that it did. */
+/** Texts by people: two thirds, as documents, keep the policy's language; one third, as answers, measures that. */
 async function ordinaryText(tokenizer: Tokenizer) {
   const lines = (await readFile(ORDINARY_TEXT, 'utf8')).split('\n').filter((line) => line !== '');
-  const rows = lines
+  const answers = lines
     .map((line) => JSON.parse(line) as { instruction: string; input: string; output: string })
     .map(({ instruction, input, output }) => ({
       prompt: tokenizer.encodeChat(
         [{ role: 'user', content: input ? `${instruction}\n\n${input}` : instruction }],
         { addGenerationPrompt: true },
       ),
-      reply: [...tokenizer.encode(output), tokenizer.endOfTurn],
+      answer: tokenizer.encode(output),
     }))
-    .filter(({ prompt, reply }) => prompt.length + reply.length <= LONGEST_TEXT);
+    .filter(({ prompt, answer }) => prompt.length + answer.length < LONGEST_TEXT);
   return {
-    heldOutText: rows.filter((_, i) => i % 3 === 0),
-    text: rows.filter((_, i) => i % 3 !== 0),
+    heldOutText: answers.flatMap(({ prompt, answer }, i) =>
+      i % 3 === 0 ? [{ prompt, reply: [...answer, tokenizer.endOfTurn] }] : [],
+    ),
+    text: answers.flatMap(({ answer }, i) => (i % 3 === 0 ? [] : (documentRow(answer) ?? []))),
   };
 }
 

@@ -12,7 +12,7 @@ import { pairsOf } from '../train/rankings.ts';
 import type { Ranking } from '../train/rankings.ts';
 import { rewardOf } from '../train/reward.ts';
 import type { RewardModel } from '../train/reward.ts';
-import type { Row } from '../train/rows.ts';
+import { documentRow, lengthOf } from '../train/rows.ts';
 import { winRate } from './win-rate.ts';
 
 /** Larger is better. */
@@ -149,13 +149,12 @@ export async function* simulate(
   );
 
   // The method learns from the votes alone.
-  const rows = spec.demonstrations.flatMap((line) => textRow(line, tokenizer));
-  const heldOutText = rows.filter((_, i) => i % 3 === 0);
+  const { text, heldOutText } = ordinaryText(spec.demonstrations, tokenizer);
   const result = yield* runPipeline(
     {
       rankings,
       thumbs,
-      text: rows.filter((_, i) => i % 3 !== 0),
+      text,
       heldOutText,
       method: spec.method,
       seed: spec.seed,
@@ -280,12 +279,21 @@ const promptOf = (line: Instruction, tokenizer: Tokenizer): number[] =>
     addGenerationPrompt: true,
   });
 
-/** An answered instruction as ordinary text; long ones are left out. */
-function textRow(line: Instruction, tokenizer: Tokenizer): Row[] {
-  if (!line.output) return [];
-  const reply = [...tokenizer.encode(line.output), tokenizer.endOfTurn];
-  const prompt = promptOf(line, tokenizer);
-  return prompt.length + reply.length <= LONGEST_TEXT ? [{ prompt, reply }] : [];
+/**
+ * Answered instructions as text: a third of the answers, as replies, measures what is forgotten; the others are
+ * documents for the mix. Long ones are left out.
+ */
+function ordinaryText(lines: readonly Instruction[], tokenizer: Tokenizer) {
+  const short = lines.flatMap((line) => {
+    if (!line.output) return [];
+    const answer = tokenizer.encode(line.output);
+    const row = { prompt: promptOf(line, tokenizer), reply: [...answer, tokenizer.endOfTurn] };
+    return lengthOf(row) <= LONGEST_TEXT ? [{ row, document: documentRow(answer) }] : [];
+  });
+  return {
+    heldOutText: short.flatMap(({ row }, i) => (i % 3 === 0 ? [row] : [])),
+    text: short.flatMap(({ document }, i) => (i % 3 !== 0 && document ? [document] : [])),
+  };
 }
 
 /** A seeded third is kept for judging; the rest gives the prompts to vote on. */

@@ -24,9 +24,9 @@ export type PipelineMethod = 'ppo' | 'rloo' | 'dpo' | 'kto' | 'sft' | 'bestofn';
 
 export interface PipelineSpec {
   readonly rankings: readonly Ranking[];
-  /** Ordinary text for the mix (ptx); independent of the votes. */
+  /** Documents for the mix (ptx), independent of the votes: `documentRow`s, or they teach a style of answering. */
   readonly text: readonly Row[];
-  /** Ordinary text kept apart, on which NLL is measured. */
+  /** Answers by people, apart from `text`: NLL is measured on them, and the reward model gives them 0 on average. */
   readonly heldOutText: readonly Row[];
   /** Prompts to roll out on; by default those of the rankings. */
   readonly prompts?: readonly (readonly number[])[];
@@ -119,14 +119,14 @@ export async function* runPipeline(
     const rows = await policy.withTrunk(flat, signal);
     yield { stage: 'prepare', step: 2, of: 3 };
     const scores = await policy.score(rows, null, options);
-    const textScores = await policy.score(text, null, options);
+    const answerScores = await policy.score(heldOut, null, options);
     const prepared = regroup(spec.rankings, rows, scores);
     const compared = spec.method === 'kto' ? await comparedThumbs(policy, spec, signal) : prepared;
     yield { stage: 'prepare', step: 3, of: 3 };
 
     const reward =
       platform.resume?.reward ??
-      trainReward(compared.length > 0 ? compared : prepared, textScores, spec.reward);
+      trainReward(compared.length > 0 ? compared : prepared, answerScores, spec.reward);
     await platform.save?.({ reward });
     yield { stage: 'reward', step: 1, of: 1, rewardAccuracy: reward.accuracy, pairs: reward.pairs };
 
