@@ -8,9 +8,12 @@ export const NEEDED = 20;
 /** One in five prompts is kept apart, to compare before and after. */
 const APART = 5;
 
+/** What votes alone decide; a round of PPO is the person's wish. */
+export type LessonMethod = Exclude<TrainingMethod, 'ppo'>;
+
 export interface Lessons {
   /** DPO where comparisons suffice, else KTO where judgements of both kinds do; null: too few of either. */
-  method: TrainingMethod | null;
+  method: LessonMethod | null;
   /** Judgements that call anything good or bad. */
   judgements: number;
   /** Pairs of replies to one prompt of which one is better. */
@@ -46,7 +49,7 @@ export function lessonsOf(judgements: readonly Judgement[]): Lessons {
   };
 }
 
-function methodFor(comparisons: number, judgements: number): TrainingMethod | null {
+function methodFor(comparisons: number, judgements: number): LessonMethod | null {
   if (comparisons >= NEEDED) return 'dpo';
   return judgements >= NEEDED ? 'kto' : null;
 }
@@ -54,7 +57,7 @@ function methodFor(comparisons: number, judgements: number): TrainingMethod | nu
 /** Whole prompts are kept apart, always the same ones, so that no run has seen what measures it. */
 function split(
   judgements: readonly Judgement[],
-  method: TrainingMethod | null,
+  method: LessonMethod | null,
 ): { lessons: Judgement[]; heldOut: Judgement[] } {
   const groups = new Map<string, Judgement[]>();
   for (const judgement of judgements) {

@@ -56,8 +56,8 @@ class ScriptedTrainer {
       await new Promise((resolve) => setTimeout(resolve, this.stepMs));
       signal?.throwIfAborted();
       if (this.failure) throw this.failure;
-      const numbers = { loss: 1 / step, margin: step, kl: 0.1, workMs: 1000 };
-      yield { kind: 'step', step: { step, of: this.steps, ...numbers } };
+      const numbers = { loss: 1 / step, margin: step, score: null, kl: 0.1, workMs: 1000 };
+      yield { kind: 'step', stage: 'learning', step: { step, of: this.steps, ...numbers } };
     }
     return outcome;
   }.bind(this);

@@ -105,10 +105,13 @@ export class Training {
     return this.#active !== null;
   }
 
-  /** Begins a run on all votes of now. An unfinished one before it is dropped. */
-  async teach(): Promise<void> {
+  /**
+   * Begins a run on all votes of now; with `practise`, comparisons are followed by reinforcement against a
+   * reward model of them. An unfinished run before it is dropped.
+   */
+  async teach({ practise = false }: { practise?: boolean } = {}): Promise<void> {
     if (this.#model.phase !== 'ready') throw noModel();
-    await this.#compute(() => this.#plan());
+    await this.#compute(() => this.#plan(practise));
   }
 
   /** Goes on with a run that was paused, failed, or cut off by a reload. */
@@ -170,7 +173,7 @@ export class Training {
   }
 
   /** A new run on the release that speaks now; undefined when the votes are too few. */
-  async #plan(): Promise<TrainingRun | undefined> {
+  async #plan(practise: boolean): Promise<TrainingRun | undefined> {
     const { manifest, speaker } = this.#model;
     const { method, lessons, heldOut } = lessonsOf(await judgementsOf(this.#db));
     if (!manifest || !method) return undefined;
@@ -182,7 +185,16 @@ export class Training {
       state: 'running',
       startedAt: Date.now(),
       release: speaker.id,
-      order: { id, manifest, backend, release, method, lessons, heldOut, seed: 1 },
+      order: {
+        id,
+        manifest,
+        backend,
+        release,
+        method: practise && method === 'dpo' ? 'ppo' : method,
+        lessons,
+        heldOut,
+        seed: 1,
+      },
       stage: 'opening',
       steps: [],
       sideBySide: [],
@@ -234,7 +246,7 @@ export class Training {
       this.stage = news.stage;
       [this.done, this.of] = [news.done, news.of];
     } else if (news.kind === 'step') {
-      this.stage = 'learning';
+      this.stage = news.stage;
       // Steps after the last save come again after a resume.
       const before = this.steps.filter(({ step }) => step < news.step.step);
       this.steps = [...before, news.step];

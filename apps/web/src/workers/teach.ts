@@ -10,17 +10,25 @@ import {
   type Tokenizer,
 } from '@rapport/core';
 import {
+  documentRow,
   dpoDefaults,
   ktoDefaults,
   Policy,
+  ppoDefaults,
   rankingsOf,
+  Speaker,
   thumbsOf,
   trainDpo,
   trainKto,
+  trainPpo,
+  trainReward,
   type CourseState,
+  type PpoState,
   type PreparedRanking,
   type Ranking,
+  type RewardModel,
   type Row,
+  type RowScore,
   type Thumb,
   type TrunkRow,
 } from '@rapport/rlhf';
@@ -59,17 +67,37 @@ export interface Classroom {
   shelf: Shelf;
 }
 
-/** Keeps plain data of one run under two names: what was `read`, and the `course` of learning. */
+/** `read`: the rows; `course` of learning from them, and what it `learned`; `rounds` of practice. */
+type Kept = 'read' | 'course' | 'learned' | 'rounds';
+
+/** Keeps plain data of one run. */
 export interface Shelf {
-  load<T>(name: 'read' | 'course'): Promise<T | undefined>;
-  save(name: 'read' | 'course', value: unknown): Promise<void>;
+  load<T>(name: Kept): Promise<T | undefined>;
+  save(name: Kept, value: unknown): Promise<void>;
 }
 
 /** Rows with their trunk output, and Σ log π_ref of each reply. */
 interface ReadRows {
   rows: readonly TrunkRow[];
   refSums: readonly number[];
+  /** Where a full round is wanted. */
+  reward?: RewardModel;
 }
+
+/** What DPO or KTO came to, after so many steps. */
+interface Learned {
+  adapter: Adapter;
+  steps: number;
+}
+
+/** A round of PPO that a page has the memory and the patience for. */
+const PRACTICE = {
+  ...ppoDefaults,
+  iterations: 3,
+  promptsPerIteration: 4,
+  maxTokens: 128,
+  ptxRows: 4,
+};
 
 export interface Taught {
   adapter: Adapter;
@@ -89,40 +117,73 @@ export async function* teach(
   const reader = new Reader(policy, signal);
   try {
     const rankings =
-      method === 'dpo' ? rankingsOf(short(lessons), tokenizer).flatMap(inSmallParts) : [];
+      method === 'kto' ? [] : rankingsOf(short(lessons), tokenizer).flatMap(inSmallParts);
     const measured = measuredOf(method, short(heldOut), tokenizer);
-    const text = textRows(tokenizer);
-    const rows = [...rankings.flatMap(rowsOf), ...measured.rows, ...text];
-    const { rows: read, refSums } =
-      (await shelf.load<ReadRows>('read')) ?? (yield* reader.all(rows.map(cut), shelf));
+    const text = textRows(method, tokenizer);
+    const rows = [...rankings.flatMap(rowsOf), ...measured.rows, ...text].map(cut);
+    const ranked = method === 'ppo' ? rankings : null;
+    const kept = (await shelf.load<ReadRows>('read')) ?? (yield* reader.all(rows, ranked, shelf));
+    const { rows: read, refSums, reward } = kept;
+
+    const judged = read.slice(0, rows.length - measured.rows.length - text.length);
+    const mixed = read.slice(rows.length - text.length, rows.length - TEXT_MEASURED);
+    const learned = await shelf.load<Learned>('learned');
     const keeping = {
       resume: await shelf.load<CourseState>('course'),
       save: (state: CourseState) => shelf.save('course', state),
       everySteps: SAVE_EVERY_STEPS,
     };
-
-    const judged = read.slice(0, rows.length - measured.rows.length - text.length);
-    const mixed = read.slice(rows.length - text.length, rows.length - TEXT_MEASURED);
-    const steps =
-      method === 'dpo'
-        ? trainDpo(
-            policy,
-            regroup(rankings, judged, refSums),
-            mixed,
-            { ...dpoDefaults, seed, epochs: 3, minSteps: 24, ptxRows: 2 },
-            signal,
-            keeping,
-          )
-        : trainKto(
+    const steps = () =>
+      method === 'kto'
+        ? trainKto(
             policy,
             thumbsOf(short(lessons).flatMap(asVotes), tokenizer).map(cut),
             mixed,
             { ...ktoDefaults, seed, epochs: 3, ptxRows: 2 },
             signal,
             keeping,
+          )
+        : trainDpo(
+            policy,
+            regroup(rankings, judged, refSums),
+            mixed,
+            { ...dpoDefaults, seed, epochs: 3, minSteps: 24 },
+            signal,
+            keeping,
           );
-    const adapter = yield* learn(steps, worked);
+    let { adapter, steps: done } =
+      learned ?? (yield* learn(steps(), worked, reward ? PRACTICE.iterations : 0));
     await policy.dispose();
+    if (reward) {
+      await shelf.save('learned', { adapter, steps: done } satisfies Learned);
+      const speaker = await Speaker.create(base, runtime, {
+        endOfTurn: tokenizer.endOfTurn,
+        fromLayer: policy.place.fromLayer,
+      });
+      try {
+        const rounds = trainPpo(
+          {
+            policy,
+            speaker,
+            reward,
+            start: adapter,
+            prompts: rankings.map(({ prompt }) => prompt.slice(-LONGEST_PROMPT)),
+            text: mixed,
+            now: worked,
+            signal,
+          },
+          { ...PRACTICE, seed },
+          {
+            resume: await shelf.load<PpoState>('rounds'),
+            save: (state) => shelf.save('rounds', state),
+          },
+        );
+        adapter = yield* practise(rounds, worked, done);
+      } finally {
+        await speaker.dispose();
+      }
+      await policy.dispose();
+    }
 
     const apart = <T>(all: readonly T[]): T[] => [
       ...all.slice(judged.length, judged.length + measured.rows.length),
@@ -131,7 +192,7 @@ export async function* teach(
     const comparison = compare(measured, {
       lengths: apart(read).map(({ reply }) => reply.length),
       before: apart(refSums),
-      after: yield* reader.score(apart(read), adapter),
+      after: (yield* reader.score(apart(read), adapter)).map(sumOf),
     });
     return { adapter, comparison, tokensTrained: policy.tokensTrained };
   } finally {
@@ -139,19 +200,45 @@ export async function* teach(
   }
 }
 
-/** Steps of either method as news. */
+/** Steps of DPO or KTO as news; `after`: rounds that follow. */
 async function* learn(
-  steps: ReturnType<typeof trainDpo> | ReturnType<typeof trainKto>,
+  course: ReturnType<typeof trainDpo> | ReturnType<typeof trainKto>,
   worked: () => number,
-): AsyncGenerator<TrainingNews, Adapter> {
+  after: number,
+): AsyncGenerator<TrainingNews, Learned> {
   let startedMs = worked();
+  let steps = 0;
   for (;;) {
-    const next = await steps.next();
-    if (next.done) return next.value;
+    const next = await course.next();
+    if (next.done) return { adapter: next.value, steps };
     const { step, of, loss, kl } = next.value;
+    steps = of;
     const margin = 'margin' in next.value ? next.value.margin : null;
     const workMs = worked() - startedMs;
-    yield { kind: 'step', step: { step, of, loss, margin, kl, workMs } };
+    const numbers = { loss, margin, score: null, kl, workMs };
+    yield { kind: 'step', stage: 'learning', step: { step, of: of + after, ...numbers } };
+    startedMs = worked();
+  }
+}
+
+/** Rounds of PPO as news; `before`: steps that were done. */
+async function* practise(
+  rounds: ReturnType<typeof trainPpo>,
+  worked: () => number,
+  before: number,
+): AsyncGenerator<TrainingNews, Adapter> {
+  yield { kind: 'stage', stage: 'practising', done: 0, of: PRACTICE.iterations };
+  let startedMs = worked();
+  for (;;) {
+    const next = await rounds.next();
+    if (next.done) return next.value;
+    const { step, of, score, klToken: kl } = next.value;
+    const numbers = { loss: null, margin: null, score, kl, workMs: worked() - startedMs };
+    yield {
+      kind: 'step',
+      stage: 'practising',
+      step: { step: before + step, of: before + of, ...numbers },
+    };
     startedMs = worked();
   }
 }
@@ -166,14 +253,23 @@ class Reader {
     this.#signal = signal;
   }
 
-  /** Reads and scores; sessions hold a copy of the weights each, so one is dropped before the next. */
-  async *all(rows: readonly Row[], shelf: Shelf): AsyncGenerator<TrainingNews, ReadRows> {
+  /**
+   * Reads and scores, and makes a reward model of the first rows if their rankings are given. Sessions hold a
+   * copy of the weights each, so one is dropped before the next.
+   */
+  async *all(
+    rows: readonly Row[],
+    ranked: readonly Ranking[] | null,
+    shelf: Shelf,
+  ): AsyncGenerator<TrainingNews, ReadRows> {
     const read = yield* this.read(rows);
     await this.#policy.dispose();
-    const refSums = yield* this.score(read, null);
+    const scores = yield* this.score(read, null);
     await this.#policy.dispose();
-    await shelf.save('read', { rows: read, refSums } satisfies ReadRows);
-    return { rows: read, refSums };
+    const reward = ranked && trainReward(scoredOf(ranked, scores), scores.slice(-TEXT_MEASURED));
+    const done: ReadRows = { rows: read, refSums: scores.map(sumOf), ...(reward && { reward }) };
+    await shelf.save('read', done);
+    return done;
   }
 
   /** The lower half of the model over every row: half of the reading. */
@@ -182,18 +278,14 @@ class Reader {
     return inParts(rows, at, (part) => this.#policy.withTrunk(part, this.#signal));
   }
 
-  /** Σ log π of each reply. */
   score(
     rows: readonly TrunkRow[],
     adapter: Adapter | null,
-  ): AsyncGenerator<TrainingNews, number[]> {
+  ): AsyncGenerator<TrainingNews, RowScore[]> {
     const at = adapter
       ? ({ stage: 'comparing', before: 0, of: rows.length } as const)
       : ({ stage: 'reading', before: rows.length, of: 2 * rows.length } as const);
-    return inParts(rows, at, async (part) => {
-      const scores = await this.#policy.score(part, adapter, { signal: this.#signal });
-      return scores.map(({ logprobs }) => logprobs.reduce((a, b) => a + b, 0));
-    });
+    return inParts(rows, at, (part) => this.#policy.score(part, adapter, { signal: this.#signal }));
   }
 }
 
@@ -255,6 +347,18 @@ function inSmallParts(ranking: Ranking): Ranking[] {
   });
 }
 
+/** Σ log π of a reply. */
+const sumOf = ({ logprobs }: RowScore): number => logprobs.reduce((a, b) => a + b, 0);
+
+/** Rankings with what the reward model reads; `scores` begins with theirs. */
+function scoredOf(rankings: readonly Ranking[], scores: readonly RowScore[]) {
+  let at = 0;
+  return rankings.map(({ replies, ranks }) => ({
+    replies: scores.slice(at, (at += replies.length)),
+    ranks,
+  }));
+}
+
 const rowsOf = ({ prompt, replies }: Ranking): Row[] => replies.map((reply) => ({ prompt, reply }));
 
 function regroup(
@@ -297,9 +401,13 @@ const crossed = (thumbs: readonly Thumb[]): Measured['pairs'] =>
     good ? thumbs.flatMap((other, worse) => (other.good ? [] : [{ better, worse }])) : [],
   );
 
-function textRows(tokenizer: Tokenizer): Row[] {
-  return ordinaryText.map(({ ask, answer }) => ({
+/** Documents to mix in, where the method does; then the answers to measure, TEXT_MEASURED of them. */
+function textRows(method: TrainingMethod, tokenizer: Tokenizer): Row[] {
+  const documents = method === 'dpo' ? [] : ordinaryText.slice(0, -TEXT_MEASURED);
+  const answers = ordinaryText.slice(-TEXT_MEASURED).map(({ ask, answer }) => ({
     prompt: tokenizer.encodeChat([{ role: 'user', content: ask }], { addGenerationPrompt: true }),
     reply: [...tokenizer.encode(answer), tokenizer.endOfTurn],
   }));
+  const mixed = documents.flatMap(({ answer }) => documentRow(tokenizer.encode(answer)) ?? []);
+  return [...mixed, ...answers];
 }

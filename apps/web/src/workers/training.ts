@@ -3,7 +3,8 @@ import type { Judgement } from '@rapport/core';
 import type { Method, Remote } from './channel.ts';
 import type { AdapterRef, BackendChoice, ModelManifest } from './inference.ts';
 
-export type TrainingMethod = 'dpo' | 'kto';
+/** 'ppo' is a full round: reward model, DPO warm start, then PPO on the person's own prompts. */
+export type TrainingMethod = 'dpo' | 'kto' | 'ppo';
 
 /** All that a run needs; the same order with the same id goes on where an earlier attempt stopped. */
 export interface TrainingOrder {
@@ -20,16 +21,21 @@ export interface TrainingOrder {
   seed: number;
 }
 
-/** `opening` the model, `reading` the replies, `learning` from them, `comparing` before and after. */
-export type TrainingStage = 'opening' | 'reading' | 'learning' | 'comparing';
+/**
+ * `opening` the model, `reading` the replies, `learning` from them, `practising` with replies of its own,
+ * `comparing` before and after.
+ */
+export type TrainingStage = 'opening' | 'reading' | 'learning' | 'practising' | 'comparing';
 
-/** One optimiser step. */
+/** One optimiser step, or one round of PPO. */
 export interface TrainingStep {
   step: number;
   of: number;
-  loss: number;
+  loss: number | null;
   /** DPO: mean β·(ℓ_better − ℓ_worse) of the pairs of this step. */
   margin: number | null;
+  /** PPO: mean score of the replies of this round by the reward model, in standard deviations. */
+  score: number | null;
   /** Mean log π_ref − log π per token of the replies of this step: KL(π_ref‖π) where the reference spoke them. */
   kl: number;
   /** Milliseconds this step computed, waiting left out. */
@@ -38,7 +44,7 @@ export interface TrainingStep {
 
 export type TrainingNews =
   | { kind: 'stage'; stage: TrainingStage; done: number; of: number }
-  | { kind: 'step'; step: TrainingStep };
+  | { kind: 'step'; stage: 'learning' | 'practising'; step: TrainingStep };
 
 /** The person's held-out judgements, before and after: how often the model prefers what they prefer. */
 export interface Comparison {
