@@ -42,6 +42,11 @@ export interface PpoConfig extends Limits {
   readonly valueLr: number;
   readonly gamma: number;
   readonly lam: number;
+  /**
+   * Whether 'gae' takes the mean score of the prompt's other replies from each score. A young V knows no level, and
+   * where scores are above 0 on average whatever ends a reply is reinforced: replies shrink (docs/log.md).
+   */
+  readonly siblingBaseline: boolean;
   readonly clipRange: number;
   readonly valueClip: number;
   readonly valueCoef: number;
@@ -76,6 +81,7 @@ export const ppoDefaults: PpoConfig = {
   valueLr: 3e-3,
   gamma: 1,
   lam: 0.95,
+  siblingBaseline: true,
   clipRange: 0.2,
   valueClip: 0.2,
   valueCoef: 0.1,
@@ -431,10 +437,16 @@ function follow(average: Parameters, parameters: Parameters, ema: number): void 
 
 /** Fills in advantages (whitened) and returns. */
 function estimate(experience: readonly Experience[], config: PpoConfig): void {
+  const perPrompt = <T>(all: readonly T[], of: (siblings: readonly T[]) => readonly number[]) =>
+    Array.from({ length: all.length / config.repliesPerPrompt }, (_, p) =>
+      of(all.slice(p * config.repliesPerPrompt, (p + 1) * config.repliesPerPrompt)),
+    ).flat();
   if (config.estimator === 'gae') {
-    const estimates = experience.map((e) =>
+    const scores = experience.map(({ score }) => score);
+    const centred = config.siblingBaseline ? perPrompt(scores, leaveOneOut) : scores;
+    const estimates = experience.map((e, i) =>
       gae(
-        tokenRewards(e.logprobs, e.refLogprobs, e.score, config.klCoef),
+        tokenRewards(e.logprobs, e.refLogprobs, centred[i]!, config.klCoef),
         e.values,
         config.gamma,
         config.lam,
@@ -451,10 +463,7 @@ function estimate(experience: readonly Experience[], config: PpoConfig): void {
   const whole = experience.map(
     (e) => e.score - config.klCoef * klEstimates(e.logprobs, e.refLogprobs).k1,
   );
-  const advantages: number[] = [];
-  for (let at = 0; at < whole.length; at += config.repliesPerPrompt) {
-    advantages.push(...baseline(whole.slice(at, at + config.repliesPerPrompt)));
-  }
+  const advantages = perPrompt(whole, baseline);
   const scale = 1 / Math.sqrt(advantages.reduce((s, a) => s + a * a, 0) / advantages.length + 1e-8);
   experience.forEach((e, i) => {
     e.advantages = Array.from(e.logprobs, () => advantages[i]! * scale);

@@ -6,6 +6,7 @@ import { nodeRuntime } from '../../../../tests/support/node-runtime.ts';
 import { tinyCheckpoint } from '../../../../tests/support/tiny.ts';
 import { newAdapter } from './adapter.ts';
 import { Policy } from './policy.ts';
+import type { RowScore } from './policy.ts';
 import { batchesOf, documentRow, Layout } from './rows.ts';
 import type { Row, TrunkRow } from './rows.ts';
 
@@ -83,7 +84,7 @@ it('a document keeps its opening as what is given', () => {
   expect(documentRow([1, 2, 3, 4])).toBeNull();
 });
 
-describe.each(['llama-tied', 'qwen3-tied', 'gpt2'])('%s', (name) => {
+describe.each(['llama-tied', 'qwen3-tied', 'gpt2'] as const)('%s', (name) => {
   let checkpoint: Checkpoint;
   let runtime: Runtime;
   let policy: Policy;
@@ -102,7 +103,7 @@ describe.each(['llama-tied', 'qwen3-tied', 'gpt2'])('%s', (name) => {
   });
 
   it('scores replies that share their prompt as it scores them alone', async () => {
-    const alone = [];
+    const alone: RowScore[] = [];
     for (const { prompt, reply } of rows) {
       const [one] = await policy.withTrunk([{ prompt, reply }]);
       alone.push((await policy.score([one!], adapter))[0]!);
