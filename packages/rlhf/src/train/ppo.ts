@@ -59,8 +59,8 @@ export interface PpoConfig extends Limits {
   /** Decay of the moving average of the policy that is returned (InstructGPT: 0.992); 0 returns the policy. */
   readonly ema: number;
   readonly scoreClip: number;
-  /** What a reply that never ended gets instead of its score, when its score is higher. */
-  readonly missingEnd: number;
+  /** What is taken from the score of a reply that never ended. */
+  readonly missingEndPenalty: number;
   /** Approximate KL of an update at which its epochs stop. */
   readonly updateKlStop: number;
   readonly ptxBalance: number;
@@ -90,7 +90,7 @@ export const ppoDefaults: PpoConfig = {
   klHorizon: 10_000,
   ema: 0,
   scoreClip: 5,
-  missingEnd: -1,
+  missingEndPenalty: 1,
   klStop: 0.3,
   lengthStop: 0.25,
   updateKlStop: 0.05,
@@ -284,7 +284,7 @@ export async function* trainPpo(
         );
         return {
           row,
-          score: sampled[i]!.ended ? raw : Math.min(raw, config.missingEnd),
+          score: sampled[i]!.ended ? raw : raw - config.missingEndPenalty,
           logprobs: old[i]!.logprobs,
           refLogprobs: ref[i]!.logprobs,
           features,
