@@ -8,7 +8,7 @@ import { tinyTokenizer } from '../../../../tests/support/tiny-tokenizer.ts';
 import { finish } from './channel.ts';
 import type { ModelManifest } from './inference.ts';
 import { startTraining } from './start-training.ts';
-import type { TrainingOrder, TrainingStep } from './training.ts';
+import type { TrainingMethod, TrainingOrder, TrainingStep } from './training.ts';
 
 let manifest: ModelManifest;
 
@@ -60,11 +60,11 @@ function rankings(count: number, random: Random): Judgement[] {
   }));
 }
 
-function order(): TrainingOrder {
+function order(method: TrainingMethod = 'dpo'): TrainingOrder {
   const random = new Random(3);
   const lessons = rankings(16, random);
   const heldOut = rankings(6, random);
-  const around = { manifest, backend: 'wasm', release: null, method: 'dpo', seed: 1 } as const;
+  const around = { manifest, backend: 'wasm', release: null, method, seed: 1 } as const;
   return { id: crypto.randomUUID(), ...around, lessons, heldOut };
 }
 
@@ -98,6 +98,24 @@ test('what a person prefers becomes likelier on prompts kept apart, and a worker
     adapter: whole.outcome.adapter,
     comparison: whole.outcome.comparison,
   });
+});
+
+test('a full round goes on from learning to practising against the reward model, also in another worker', async () => {
+  const lesson = order('ppo');
+  const cut = startTraining();
+  for await (const news of cut.trainer.train(lesson)) {
+    if (news.kind === 'step' && news.stage === 'practising') break;
+  }
+  cut.end();
+  const { steps, outcome } = await train(lesson);
+  // What was learned is not learned again: the rounds of practice are left.
+  expect(steps.every(({ loss, score }) => loss === null && Number.isFinite(score))).toBe(true);
+  expect(steps.at(-1)).toMatchObject({ step: 24 + 3, of: 24 + 3 });
+
+  const whole = await train({ ...lesson, id: crypto.randomUUID() });
+  expect(whole.steps.filter(({ score }) => score === null)).toHaveLength(24);
+  expect(whole.steps.filter(({ score }) => score !== null)).toHaveLength(3);
+  expect(outcome.adapter).toEqual(whole.outcome.adapter);
 });
 
 test('a run that is held computes nothing until it is let go on', async () => {
