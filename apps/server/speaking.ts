@@ -14,7 +14,7 @@ import {
   type SpokenReply,
   type Tokenizer,
 } from '@rapport/core';
-import { Policy, rewardOf, type RewardModel } from '@rapport/rlhf';
+import { featuresOf, Policy, rewardOf, type RewardModel } from '@rapport/rlhf';
 import { kernelRuntime } from './kernel-runtime.ts';
 import { openModel, tokenizerOf, type ModelPlace } from './models.ts';
 import { nodeRuntime } from './node-runtime.ts';
@@ -114,7 +114,7 @@ export class Voice {
       return rows.map(({ reply }, i) => ({
         tokens: [...reply],
         logprobs: Array.from(scores[i]!.logprobs),
-        ...(reward && { reward: rewardOf(reward, states[i]!) }),
+        ...(reward && { reward: rewardOf(reward, featuresOf(states[i]!)) }),
       }));
     } finally {
       await policy.dispose();

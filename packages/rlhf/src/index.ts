@@ -26,8 +26,8 @@ export { ktoDefaults, trainKto } from './train/kto.ts';
 export type { Thumb } from './train/kto.ts';
 export { ppoDefaults, trainPpo } from './train/ppo.ts';
 export type { PpoState } from './train/ppo.ts';
-export { rewardOf, trainReward } from './train/reward.ts';
-export type { RewardModel } from './train/reward.ts';
+export { featuresOf, rewardOf, trainReward } from './train/reward.ts';
+export type { RewardModel, RewardOptions } from './train/reward.ts';
 export { runPipeline } from './train/pipeline.ts';
 export type { PipelineRecord, PipelineResult, PipelineSpec, Platform } from './train/pipeline.ts';
 
@@ -44,7 +44,7 @@ export type {
 export { ownArena } from './evaluation/own-arena.ts';
 export type { ArenaResult, ArenaSpec } from './evaluation/own-arena.ts';
 export { evaluateReward } from './evaluation/evaluate-reward.ts';
-export type { RewardReport, TokenPair } from './evaluation/evaluate-reward.ts';
+export type { AnnotatedRanking } from './evaluation/evaluate-reward.ts';
 export { arena } from './evaluation/arena.ts';
 export { winRate } from './evaluation/win-rate.ts';
 export { Speaker } from './rollout/speaker.ts';

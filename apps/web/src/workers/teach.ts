@@ -12,6 +12,7 @@ import {
 import {
   documentRow,
   dpoDefaults,
+  featuresOf,
   ktoDefaults,
   Policy,
   ppoDefaults,
@@ -266,7 +267,9 @@ class Reader {
     await this.#policy.dispose();
     const scores = yield* this.score(read, null);
     await this.#policy.dispose();
-    const reward = ranked && trainReward(scoredOf(ranked, scores), scores.slice(-TEXT_MEASURED));
+    const reward =
+      ranked &&
+      trainReward(featuresIn(ranked, scores), scores.slice(-TEXT_MEASURED).map(featuresOf));
     const done: ReadRows = { rows: read, refSums: scores.map(sumOf), ...(reward && { reward }) };
     await shelf.save('read', done);
     return done;
@@ -351,10 +354,10 @@ function inSmallParts(ranking: Ranking): Ranking[] {
 const sumOf = ({ logprobs }: RowScore): number => logprobs.reduce((a, b) => a + b, 0);
 
 /** Rankings with what the reward model reads; `scores` begins with theirs. */
-function scoredOf(rankings: readonly Ranking[], scores: readonly RowScore[]) {
+function featuresIn(rankings: readonly Ranking[], scores: readonly RowScore[]) {
   let at = 0;
   return rankings.map(({ replies, ranks }) => ({
-    replies: scores.slice(at, (at += replies.length)),
+    replies: scores.slice(at, (at += replies.length)).map(featuresOf),
     ranks,
   }));
 }

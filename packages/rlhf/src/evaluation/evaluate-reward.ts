@@ -1,74 +1,70 @@
-// A reward model on preference pairs of people: trained on some, measured on others, beside "longer wins".
-import { Random } from '@rapport/core';
+// A reward model on judgements of people: trained on some, measured on others.
 import type { Checkpoint, Runtime } from '@rapport/core';
 import { Policy } from '../train/policy.ts';
-import { rewardOf, trainReward } from '../train/reward.ts';
-import type { RankedScores } from '../train/reward.ts';
-import type { Row } from '../train/rows.ts';
-import { bootstrap } from './win-rate.ts';
+import type { Ranking } from '../train/rankings.ts';
+import { disagreement, featuresOf, rewardOf, trainReward } from '../train/reward.ts';
+import type { RankedReplies, Readout, RewardOptions } from '../train/reward.ts';
+import { rewardReport } from './reward-report.ts';
+import type { RewardReport } from './reward-report.ts';
 
-/** A prompt with a better and a worse reply. */
-export interface TokenPair {
-  readonly prompt: readonly number[];
-  readonly chosen: readonly number[];
-  readonly rejected: readonly number[];
+/** A ranking and who made it. */
+export interface AnnotatedRanking extends Ranking {
+  readonly annotator?: string | undefined;
 }
 
-export interface RewardReport {
-  readonly accuracy: number;
-  readonly low: number;
-  readonly high: number;
-  readonly logLoss: number;
-  /** Accuracy of "the longer reply is better" on the same pairs. */
-  readonly lengthBaseline: number;
-  readonly pairs: number;
-  readonly readout: string;
+export interface RewardEvaluation extends RewardReport {
+  readonly readout: Readout;
+  readonly l2: number;
+  readonly heads: number;
+  /** Mean deviation of the heads' scores of a reply, where replies' scores have deviation 1. */
+  readonly disagreement: number;
 }
 
-/** Trains on `train`, reports on `test`; yields the number of scored pairs. */
+/** Trains on `train`, reports on `test`; yields the number of scored rankings. */
 export async function* evaluateReward(
-  { train, test }: { train: readonly TokenPair[]; test: readonly TokenPair[] },
+  { train, test }: { train: readonly AnnotatedRanking[]; test: readonly AnnotatedRanking[] },
   { checkpoint, runtime }: { checkpoint: Checkpoint; runtime: Runtime },
+  options: RewardOptions = {},
   signal?: AbortSignal,
-): AsyncGenerator<{ stage: 'score'; step: number; of: number }, RewardReport> {
+): AsyncGenerator<{ stage: 'score'; step: number; of: number }, RewardEvaluation> {
   const policy = new Policy(checkpoint, runtime);
   const all = [...train, ...test];
-  const scored: RankedScores[] = [];
+  const ranked: RankedReplies[] = [];
   try {
-    for (let at = 0; at < all.length; at += PAIRS_AT_ONCE) {
-      const rows = all
-        .slice(at, at + PAIRS_AT_ONCE)
-        .flatMap(({ prompt, chosen, rejected }): Row[] => [
-          { prompt, reply: chosen },
-          { prompt, reply: rejected },
-        ]);
-      const options = signal ? { signal } : {};
-      const scores = await policy.score(await policy.withTrunk(rows, signal), null, options);
-      for (let i = 0; i < scores.length; i += 2) {
-        scored.push({ replies: scores.slice(i, i + 2), ranks: [1, 2] });
+    for (let at = 0; at < all.length; at += AT_ONCE) {
+      const some = all.slice(at, at + AT_ONCE);
+      const rows = some.flatMap(({ prompt, replies }) =>
+        replies.map((reply) => ({ prompt, reply })),
+      );
+      const withTrunk = await policy.withTrunk(rows, signal);
+      const scores = await policy.score(withTrunk, null, signal ? { signal } : {});
+      const features = scores.map(featuresOf).values();
+      for (const { replies, ranks, annotator } of some) {
+        ranked.push({ replies: replies.map(() => features.next().value!), ranks, annotator });
       }
-      yield { stage: 'score', step: scored.length, of: all.length };
+      yield { stage: 'score', step: ranked.length, of: all.length };
     }
-    const model = trainReward(scored.slice(0, train.length));
-    const leads = scored
-      .slice(train.length)
-      .map(({ replies: [better, worse] }) => rewardOf(model, better!) - rewardOf(model, worse!));
-    const right = leads.map((lead) => (lead > 0 ? 1 : lead === 0 ? 0.5 : 0));
-    const longer = test.map(({ chosen, rejected }) =>
-      chosen.length > rejected.length ? 1 : chosen.length === rejected.length ? 0.5 : 0,
-    );
-    return {
-      accuracy: average(right),
-      ...bootstrap(right, new Random(99)),
-      logLoss: average(leads.map((lead) => Math.log1p(Math.exp(-lead / model.gain)))),
-      lengthBaseline: average(longer),
-      pairs: test.length,
-      readout: model.readout,
-    };
   } finally {
     await policy.dispose();
   }
+  const model = trainReward(ranked.slice(0, train.length), [], options);
+  const held = ranked.slice(train.length);
+  const differences = held.flatMap(({ replies }) => replies.map((r) => disagreement(model, r)));
+  const report = rewardReport(
+    held.map(({ replies, ranks, annotator }) => ({
+      scores: replies.map((reply) => rewardOf(model, reply) / model.gain),
+      lengths: replies.map(({ tokens }) => tokens),
+      ranks,
+      annotator,
+    })),
+  );
+  return {
+    ...report,
+    readout: model.readout,
+    l2: model.l2,
+    heads: model.heads.length,
+    disagreement: differences.reduce((a, b) => a + b, 0) / differences.length,
+  };
 }
 
-const PAIRS_AT_ONCE = 32;
-const average = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0) / x.length;
+const AT_ONCE = 16;

@@ -5,7 +5,7 @@ import type { Adapter, Checkpoint, Runtime } from '@rapport/core';
 import { Speaker } from '../rollout/speaker.ts';
 import type { SampledReply } from '../rollout/speaker.ts';
 import { Policy } from '../train/policy.ts';
-import { rewardOf } from '../train/reward.ts';
+import { featuresOf, rewardOf } from '../train/reward.ts';
 import type { RewardModel } from '../train/reward.ts';
 import { winRate } from './win-rate.ts';
 
@@ -74,7 +74,7 @@ export async function* ownArena(
     const golden = await goldenOf(speaker, spec.prompts[0]!, spec.adapter);
     const judge = async (groups: SampledReply[][]) => {
       const scores = await scoresOf(policy, groups.flat(), null, signal);
-      const rewards = scores.map((score) => rewardOf(spec.reward, score));
+      const rewards = scores.map((score) => rewardOf(spec.reward, featuresOf(score)));
       return groups.map((_, p) => rewards.slice(p * replies, (p + 1) * replies));
     };
     const interval = winRate(await judge(ours), await judge(theirs), new Random(99));

@@ -10,7 +10,7 @@ import type { Thumb } from '../train/kto.ts';
 import { Policy } from '../train/policy.ts';
 import { pairsOf } from '../train/rankings.ts';
 import type { Ranking } from '../train/rankings.ts';
-import { rewardOf } from '../train/reward.ts';
+import { featuresOf, rewardOf } from '../train/reward.ts';
 import type { RewardModel } from '../train/reward.ts';
 import { documentRow, lengthOf } from '../train/rows.ts';
 import { winRate } from './win-rate.ts';
@@ -367,7 +367,9 @@ async function bestOf(
   const flat = samples.flat();
   const rows = flat.map(({ prompt, tokens: reply }) => ({ prompt, reply }));
   const scores = await policy.score(await policy.withTrunk(rows), null);
-  const rewards = new Map(flat.map((reply, i) => [reply, rewardOf(reward, scores[i]!)]));
+  const rewards = new Map(
+    flat.map((reply, i) => [reply, rewardOf(reward, featuresOf(scores[i]!))]),
+  );
   return samples.map((list) =>
     Array.from({ length: list.length / of }, (_, k) =>
       list

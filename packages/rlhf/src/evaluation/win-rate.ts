@@ -22,18 +22,25 @@ export function winRate(
     const outcomes = mine.flatMap((a) => theirs[p]!.map((b) => (a > b ? 1 : a === b ? 0.5 : 0)));
     return average(outcomes);
   });
-  return { winRate: average(perPrompt), ...bootstrap(perPrompt, random, resamples) };
+  const items = perPrompt.map((sum) => ({ sum, count: 1 }));
+  return { winRate: average(perPrompt), ...bootstrapRatio(items, random, resamples) };
 }
 
-/** The 2.5 and 97.5 % quantiles of the mean of resampled items. */
-export function bootstrap(
-  items: readonly number[],
+/** The 2.5 and 97.5 % quantiles of Σ sum/Σ count over resampled items, which may hold unequally much. */
+export function bootstrapRatio(
+  items: readonly { readonly sum: number; readonly count: number }[],
   random: Random,
   resamples = 2000,
 ): { low: number; high: number } {
-  const means = Array.from({ length: resamples }, () =>
-    average(items.map(() => items[random.integer(items.length)]!)),
-  ).sort((a, b) => a - b);
+  const means = Array.from({ length: resamples }, () => {
+    let [total, count] = [0, 0];
+    for (let i = 0; i < items.length; i++) {
+      const item = items[random.integer(items.length)]!;
+      total += item.sum;
+      count += item.count;
+    }
+    return total / count;
+  }).sort((a, b) => a - b);
   return {
     low: means[Math.floor(resamples * 0.025)]!,
     high: means[Math.floor(resamples * 0.975)]!,

@@ -14,8 +14,9 @@ import type { RowScore } from './policy.ts';
 import { ppoDefaults, trainPpo } from './ppo.ts';
 import type { PpoConfig, PpoRecord, PpoState } from './ppo.ts';
 import type { Ranking } from './rankings.ts';
-import { trainReward } from './reward.ts';
-import type { RankedScores, RewardModel, RewardOptions } from './reward.ts';
+import { featuresOf, trainReward } from './reward.ts';
+import type { RankedReplies, RewardModel, RewardOptions } from './reward.ts';
+import type { RewardReport } from '../evaluation/reward-report.ts';
 import type { Row, TrunkRow } from './rows.ts';
 import { sftDefaults, trainSft } from './sft.ts';
 import type { SftConfig, SftRecord } from './sft.ts';
@@ -92,6 +93,8 @@ export interface PipelineResult {
     /** Relative change of the mean negative log-likelihood of held-out ordinary text. */
     readonly nllChange: number;
     readonly rewardModelAccuracy: number;
+    /** The whole report on held-out pairs. */
+    readonly rewardModel: RewardReport;
     readonly pairs: number;
     readonly tokensTrained: number;
     readonly seconds: number;
@@ -126,9 +129,13 @@ export async function* runPipeline(
 
     const reward =
       platform.resume?.reward ??
-      trainReward(compared.length > 0 ? compared : prepared, answerScores, spec.reward);
+      trainReward(compared.length > 0 ? compared : prepared, answerScores.map(featuresOf), {
+        seed: spec.seed,
+        ...spec.reward,
+      });
     await platform.save?.({ reward });
-    yield { stage: 'reward', step: 1, of: 1, rewardAccuracy: reward.accuracy, pairs: reward.pairs };
+    const { accuracy: rewardAccuracy, pairs } = reward.heldOut;
+    yield { stage: 'reward', step: 1, of: 1, rewardAccuracy, pairs };
 
     const warmStart =
       platform.resume?.warmStart ??
@@ -174,8 +181,9 @@ export async function* runPipeline(
       reward,
       measures: {
         nllChange,
-        rewardModelAccuracy: reward.accuracy,
-        pairs: reward.pairs,
+        rewardModelAccuracy: rewardAccuracy,
+        rewardModel: reward.heldOut,
+        pairs,
         tokensTrained: policy.tokensTrained,
         seconds: (platform.now() - started) / 1000,
       },
@@ -239,14 +247,14 @@ async function comparedThumbs(
   policy: Policy,
   { thumbs = [] }: PipelineSpec,
   signal?: AbortSignal,
-): Promise<RankedScores[]> {
+): Promise<RankedReplies[]> {
   const options = signal ? { signal } : {};
   const scores = await policy.score(await policy.withTrunk(thumbs, signal), null, options);
   const groups = Math.ceil(thumbs.length / THUMBS_COMPARED);
   return Array.from({ length: groups }, (_, g) => {
     const mine = thumbs.flatMap((_, i) => (i % groups === g ? [i] : []));
     return {
-      replies: mine.map((i) => scores[i]!),
+      replies: mine.map((i) => featuresOf(scores[i]!)),
       ranks: mine.map((i) => (thumbs[i]!.good ? 1 : 2)),
     };
   });
@@ -272,14 +280,14 @@ function regroup(
   rankings: readonly Ranking[],
   rows: readonly TrunkRow[],
   scores: readonly RowScore[],
-): (PreparedRanking & { replies: readonly RowScore[] })[] {
+): (PreparedRanking & RankedReplies)[] {
   let at = 0;
   return rankings.map(({ replies, ranks }) => {
     const [start, end] = [at, (at += replies.length)];
     const mine = scores.slice(start, end);
     return {
       rows: rows.slice(start, end),
-      replies: mine,
+      replies: mine.map(featuresOf),
       refSums: mine.map((s) => s.logprobs.reduce((a, b) => a + b, 0)),
       ranks,
     };

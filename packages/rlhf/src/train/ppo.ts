@@ -23,7 +23,7 @@ import type { CourseState, Keeping } from './course.ts';
 import { stopAfter, stopOf } from './guards.ts';
 import type { Limits, Stop } from './guards.ts';
 import type { Policy } from './policy.ts';
-import { rewardOf } from './reward.ts';
+import { disagreement, featuresOf, rewardOf } from './reward.ts';
 import type { RewardModel } from './reward.ts';
 import { batchesOf } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
@@ -59,6 +59,8 @@ export interface PpoConfig extends Limits {
   /** Decay of the moving average of the policy that is returned (InstructGPT: 0.992); 0 returns the policy. */
   readonly ema: number;
   readonly scoreClip: number;
+  /** Deviations of the reward's heads by which a score is lowered (arXiv 2310.02743). */
+  readonly caution: number;
   /** What is taken from the score of a reply that never ended. */
   readonly missingEndPenalty: number;
   /** Approximate KL of an update at which its epochs stop. */
@@ -90,6 +92,7 @@ export const ppoDefaults: PpoConfig = {
   klHorizon: 10_000,
   ema: 0,
   scoreClip: 5,
+  caution: 0,
   missingEndPenalty: 0.5,
   klStop: 0.3,
   lengthStop: 0.25,
@@ -105,6 +108,8 @@ export interface PpoRecord {
   readonly of: number;
   /** Mean normalised score, before the leash. */
   readonly score: number;
+  /** Mean deviation of the reward's heads: it grows where the policy leaves what people have judged. */
+  readonly disagreement: number;
   /** k1 to the reference, per token and per reply. */
   readonly klToken: number;
   readonly klReply: number;
@@ -129,6 +134,7 @@ export interface PpoRecord {
 interface Experience {
   readonly row: TrunkRow;
   readonly score: number;
+  readonly disagreement: number;
   readonly logprobs: Float32Array;
   readonly refLogprobs: Float32Array;
   /** Standardised states at the predicting positions [n·D]. */
@@ -228,6 +234,7 @@ export async function* trainPpo(
       return {
         row,
         score: 0,
+        disagreement: 0,
         logprobs: new Float32Array(n),
         refLogprobs: new Float32Array(n),
         features: new Float32Array(n * size),
@@ -278,13 +285,15 @@ export async function* trainPpo(
       const experience = rows.map((row, i): Experience => {
         const features = standardised(ref[i]!.hidden, row.reply.length, reward);
         const values = valuesOf(features, value, size);
+        const judged = featuresOf(ref[i]!);
         const raw = Math.max(
           -config.scoreClip,
-          Math.min(config.scoreClip, rewardOf(reward, ref[i]!)),
+          Math.min(config.scoreClip, rewardOf(reward, judged, config.caution)),
         );
         return {
           row,
           score: sampled[i]!.ended ? raw : raw - config.missingEndPenalty,
+          disagreement: disagreement(reward, judged),
           logprobs: old[i]!.logprobs,
           refLogprobs: ref[i]!.logprobs,
           features,
@@ -399,6 +408,7 @@ export async function* trainPpo(
         step: step + 1,
         of: config.iterations,
         ...before,
+        disagreement: experience.reduce((sum, e) => sum + e.disagreement, 0) / experience.length,
         klReply,
         klCoef: usedKlCoef,
         ended: sampled.filter((s: SampledReply) => s.ended).length / sampled.length,

@@ -1,49 +1,59 @@
-// The reward model: a linear head on the frozen base's hidden states, trained on rankings of K replies.
-// InstructGPT (arXiv 2203.02155) §3.5: every pair of a ranking, one batch element per prompt. Left out: training
-// the base itself; on small data a head on standardised means is as accurate and takes seconds (docs/log.md).
-import { RapportError } from '@rapport/core';
+// The reward model: linear heads on the frozen base's hidden states, trained on rankings of K replies.
+// InstructGPT (arXiv 2203.02155) §3.5: every pair of a ranking, one batch element per prompt; an ensemble as in
+// arXiv 2310.02743. Left out: training the base itself; on small data a head on standardised means is as
+// accurate and takes seconds (docs/log.md).
+import { Random, RapportError } from '@rapport/core';
+import { rewardReport } from '../evaluation/reward-report.ts';
+import type { RewardReport } from '../evaluation/reward-report.ts';
 import { pairsOf } from './rankings.ts';
-import type { Pair } from './rankings.ts';
 import type { RowScore } from './policy.ts';
+import { dot, fitHead } from './reward-head.ts';
+import type { HeadOptions, RankedFeatures } from './reward-head.ts';
 
 /** Which hidden states a reply's score is read from. */
 export type Readout = 'mean' | 'last';
 
-/** score(reply) = gain·(Σ weights·(feature − mean)/deviation) + bias. Plain data: it is saved with the release. */
+/** What a reply's score is read from, each [D]. */
+export interface ReplyFeatures extends Readonly<Record<Readout, Float64Array>> {
+  readonly tokens: number;
+}
+
+/**
+ * Head h scores a reply gain·Σ w_h·(feature − mean)/deviation + bias; the reward is the mean over heads.
+ * Plain data: it is saved with the release.
+ */
 export interface RewardModel {
   readonly readout: Readout;
   readonly mean: Float32Array;
   readonly deviation: Float32Array;
-  readonly weights: Float32Array;
+  /** Weights of each head, [D]. */
+  readonly heads: readonly Float32Array[];
   readonly bias: number;
   readonly gain: number;
   readonly l2: number;
-  /** Share of held-out pairs in the right order, by cross-validation over prompts. */
-  readonly accuracy: number;
-  /** Accuracy of "the longer reply is better" on the same pairs. */
-  readonly lengthBaseline: number;
-  readonly logLoss: number;
-  readonly pairs: number;
+  /** By cross-validation over prompts, with one head. */
+  readonly heldOut: RewardReport;
 }
 
 /** The replies of one prompt as the reward model sees them. `ranks`: 1 is best, equal numbers are ties. */
-export interface RankedScores {
-  readonly replies: readonly RowScore[];
+export interface RankedReplies {
+  readonly replies: readonly ReplyFeatures[];
   readonly ranks: readonly number[];
+  readonly annotator?: string | undefined;
 }
 
-/** What is known of the people who ranked. */
-export interface RewardOptions {
-  /** By how much the better reply must lead: −log σ(Δ − m). */
-  readonly margin?: number;
-  /** ε: the share of judgements taken to be flipped. */
-  readonly labelSmoothing?: number;
+/** What is known of the people who ranked, and how sure the model has to be of itself. */
+export interface RewardOptions extends HeadOptions {
+  /** Heads of the ensemble, each fitted to prompts drawn with replacement; 1 is a single head on all. */
+  readonly heads?: number;
+  readonly seed?: number;
 }
 
 const READOUTS: readonly Readout[] = ['mean', 'last'];
 const PENALTIES = [0.03, 0.3, 1, 3];
 const FOLDS = 5;
 const FIT_STEPS = 200;
+const HEADS = 5;
 
 /**
  * Trains on rankings; read-out and L2 penalty are those with the best cross-validated log loss.
@@ -54,8 +64,8 @@ const FIT_STEPS = 200;
  * @throws RapportError `train/no-pairs` when no ranking prefers one reply to another.
  */
 export function trainReward(
-  rankings: readonly RankedScores[],
-  demonstrations: readonly RowScore[] = [],
+  rankings: readonly RankedReplies[],
+  demonstrations: readonly ReplyFeatures[] = [],
   options: RewardOptions = {},
 ): RewardModel {
   const usable = rankings.filter(({ ranks }) => pairsOf(ranks).length > 0);
@@ -72,149 +82,115 @@ export function trainReward(
       readout,
       l2,
       problem,
-      ...crossValidate(problem, l2, options),
+      heldOut: crossValidate(usable, problem, l2, options),
     }));
   });
-  const best = candidates.reduce((a, b) => (b.logLoss < a.logLoss ? b : a));
-  const { problem, readout, l2, accuracy, logLoss } = best;
-  const weights = fitHead(problem.prompts, l2, problem.size, FIT_STEPS, options);
-  const model = { readout, l2, weights, mean: problem.mean, deviation: problem.deviation };
-  const raw = (score: RowScore) => rewardOf({ ...model, bias: 0, gain: 1 }, score);
+  const best = candidates.reduce((a, b) => (b.heldOut.logLoss < a.heldOut.logLoss ? b : a));
+  const { problem, readout, l2, heldOut } = best;
+  const { mean, deviation } = problem;
+  const model = { readout, l2, heldOut, mean, deviation, heads: fitHeads(problem, l2, options) };
+  const raw = (reply: ReplyFeatures) => rewardOf({ ...model, bias: 0, gain: 1 }, reply);
   const samples = usable.flatMap(({ replies }) => replies.map(raw));
   const level = average(demonstrations.length ? demonstrations.map(raw) : samples);
-  const centre = average(samples);
-  const gain = 1 / Math.sqrt(average(samples.map((s) => (s - centre) ** 2)) + 1e-8);
-  return {
-    ...model,
-    gain,
-    bias: -gain * level,
-    accuracy,
-    logLoss,
-    lengthBaseline: lengthBaseline(usable),
-    pairs: problem.prompts.reduce((n, p) => n + p.length, 0),
-  };
+  const gain = 1 / Math.sqrt(deviationOf(samples) ** 2 + 1e-8);
+  return { ...model, gain, bias: -gain * level };
 }
 
-/** The normalised score of one reply. */
-export function rewardOf(
-  model: Pick<RewardModel, 'readout' | 'mean' | 'deviation' | 'weights' | 'bias' | 'gain'>,
-  score: RowScore,
-): number {
-  const x = featureOf(score, model.readout);
-  let sum = 0;
-  for (let i = 0; i < x.length; i++) {
-    sum += (model.weights[i]! * (x[i]! - model.mean[i]!)) / model.deviation[i]!;
-  }
-  return model.gain * sum + model.bias;
+type Heads = Pick<RewardModel, 'readout' | 'mean' | 'deviation' | 'heads' | 'bias' | 'gain'>;
+
+/**
+ * The normalised score of one reply: the mean over heads less `caution` times their deviation. Where replies
+ * are unlike those that were ranked, heads differ, and a policy must not be paid for that.
+ */
+export function rewardOf(model: Heads, reply: ReplyFeatures, caution = 0): number {
+  const scores = headScores(model, reply);
+  return average(scores) - (caution ? caution * deviationOf(scores) : 0);
 }
 
-/** Mean over the reply's hidden states, or the last one. */
-function featureOf({ hidden, logprobs }: RowScore, readout: Readout): Float64Array {
+/** By how much the heads differ about a reply: the deviation of their scores. */
+export const disagreement = (model: Heads, reply: ReplyFeatures): number =>
+  deviationOf(headScores(model, reply));
+
+function headScores(model: Heads, reply: ReplyFeatures): number[] {
+  const { mean, deviation, gain, bias } = model;
+  const x = reply[model.readout].map((value, i) => (value - mean[i]!) / deviation[i]!);
+  return model.heads.map((w) => gain * dot(w, x) + bias);
+}
+
+/** What is kept of a reply's hidden states: their mean over its tokens, and the last one. */
+export function featuresOf({ hidden, logprobs }: RowScore): ReplyFeatures {
   const tokens = logprobs.length;
   const size = hidden.length / (tokens + 1);
-  const out = new Float64Array(size);
-  const first = readout === 'mean' ? 1 : tokens;
-  for (let t = first; t <= tokens; t++) {
-    for (let i = 0; i < size; i++) out[i] = out[i]! + hidden[t * size + i]! / (tokens + 1 - first);
+  const mean = new Float64Array(size);
+  for (let t = 1; t <= tokens; t++) {
+    for (let i = 0; i < size; i++) mean[i] = mean[i]! + hidden[t * size + i]! / tokens;
   }
-  return out;
+  return { mean, last: Float64Array.from(hidden.subarray(tokens * size)), tokens };
 }
 
-/** Differences x_better − x_worse of each prompt's pairs, in standardised features. */
+/** Standardised features of every prompt's replies, with what standardised them. */
 interface Problem {
-  readonly prompts: readonly (readonly Float64Array[])[];
+  readonly prompts: readonly RankedFeatures[];
   readonly mean: Float32Array;
   readonly deviation: Float32Array;
-  readonly size: number;
 }
 
-function standardise(rankings: readonly RankedScores[], readout: Readout): Problem {
-  const features = rankings.map(({ replies }) => replies.map((r) => featureOf(r, readout)));
-  const all = features.flat();
+function standardise(rankings: readonly RankedReplies[], readout: Readout): Problem {
+  const all = rankings.flatMap(({ replies }) => replies.map((reply) => reply[readout]));
   const size = all[0]!.length;
   const mean = new Float32Array(size);
   const deviation = new Float32Array(size);
   for (let i = 0; i < size; i++) {
-    mean[i] = average(all.map((x) => x[i]!));
-    deviation[i] = Math.sqrt(average(all.map((x) => (x[i]! - mean[i]!) ** 2)) + 1e-8);
+    const column = all.map((x) => x[i]!);
+    mean[i] = average(column);
+    deviation[i] = Math.sqrt(deviationOf(column) ** 2 + 1e-8);
   }
-  const difference = (xs: readonly Float64Array[], { better, worse }: Pair) =>
-    xs[better]!.map((x, i) => (x - xs[worse]![i]!) / deviation[i]!);
-  const prompts = rankings.map(({ ranks }, p) =>
-    pairsOf(ranks).map((pair) => difference(features[p]!, pair)),
-  );
-  return { prompts, mean, deviation, size };
+  const prompts = rankings.map(({ replies, ranks }) => ({
+    features: replies.map((reply) =>
+      reply[readout].map((value, i) => (value - mean[i]!) / deviation[i]!),
+    ),
+    pairs: pairsOf(ranks),
+  }));
+  return { prompts, mean, deviation };
 }
 
-/**
- * Minimises l2/2·|w|² + mean over prompts of mean over pairs of −(1 − ε) log σ(x) − ε log σ(−x), x = w·d − m,
- * by Adam on full batches; the derivative by x is σ(x) − (1 − ε).
- */
-export function fitHead(
-  prompts: readonly (readonly Float64Array[])[],
+/** One head on everything, or several on prompts drawn with replacement. */
+function fitHeads({ prompts, mean }: Problem, l2: number, options: RewardOptions): Float32Array[] {
+  const { heads = HEADS, seed = 0 } = options;
+  const fit = (drawn: readonly RankedFeatures[]) =>
+    fitHead(drawn, mean.length, { ...options, l2, steps: FIT_STEPS });
+  if (heads === 1) return [fit(prompts)];
+  const random = new Random(seed);
+  return Array.from({ length: heads }, () =>
+    fit(prompts.map(() => prompts[random.integer(prompts.length)]!)),
+  );
+}
+
+function crossValidate(
+  rankings: readonly RankedReplies[],
+  { prompts, mean }: Problem,
   l2: number,
-  size: number,
-  steps: number,
-  { margin = 0, labelSmoothing = 0 }: RewardOptions = {},
-): Float32Array {
-  const w = new Float64Array(size);
-  const m = new Float64Array(size);
-  const v = new Float64Array(size);
-  for (let step = 1; step <= steps; step++) {
-    const g = w.map((x) => l2 * x);
-    for (const pairs of prompts) {
-      for (const d of pairs) {
-        const agreed = 1 / (1 + Math.exp(margin - dot(w, d)));
-        const pull = (agreed - 1 + labelSmoothing) / pairs.length / prompts.length;
-        for (let i = 0; i < size; i++) g[i] = g[i]! + pull * d[i]!;
-      }
-    }
-    for (let i = 0; i < size; i++) {
-      m[i] = 0.9 * m[i]! + 0.1 * g[i]!;
-      v[i] = 0.999 * v[i]! + 0.001 * g[i]! ** 2;
-      w[i] =
-        w[i]! -
-        (3e-3 * (m[i]! / (1 - 0.9 ** step))) / (Math.sqrt(v[i]! / (1 - 0.999 ** step)) + 1e-8);
-    }
-  }
-  return Float32Array.from(w);
-}
-
-function crossValidate({ prompts, size }: Problem, l2: number, options: RewardOptions) {
-  let [right, loss, count] = [0, 0, 0];
+  options: RewardOptions,
+): RewardReport {
   const folds = Math.min(FOLDS, prompts.length);
-  for (let fold = 0; fold < folds; fold++) {
+  const heads = Array.from({ length: folds }, (_, fold) => {
     const train = prompts.filter((_, p) => p % folds !== fold);
-    if (train.length === 0) continue;
-    const w = fitHead(train, l2, size, FIT_STEPS / 2, options);
-    for (const pairs of prompts.filter((_, p) => p % folds === fold)) {
-      for (const d of pairs) {
-        const lead = dot(w, d);
-        right += Number(lead > 0);
-        loss += Math.log1p(Math.exp(-lead));
-        count++;
-      }
-    }
-  }
-  return count
-    ? { accuracy: right / count, logLoss: loss / count }
-    : { accuracy: 0.5, logLoss: Math.LN2 };
-}
-
-function lengthBaseline(rankings: readonly RankedScores[]): number {
-  const outcomes = rankings.flatMap(({ replies, ranks }) =>
-    pairsOf(ranks).map(({ better, worse }) => {
-      const lead = replies[better]!.logprobs.length - replies[worse]!.logprobs.length;
-      return lead > 0 ? 1 : lead === 0 ? 0.5 : 0;
-    }),
+    return fitHead(train, mean.length, { ...options, l2, steps: FIT_STEPS / 2 });
+  });
+  return rewardReport(
+    rankings.map(({ replies, ranks, annotator }, p) => ({
+      scores: prompts[p]!.features.map((x) => dot(heads[p % folds]!, x)),
+      lengths: replies.map(({ tokens }) => tokens),
+      ranks,
+      annotator,
+    })),
   );
-  return average(outcomes);
-}
-
-function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;
-  return sum;
 }
 
 const average = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0) / x.length;
+
+/** √ of the mean square off the mean. */
+function deviationOf(x: readonly number[]): number {
+  const centre = average(x);
+  return Math.sqrt(average(x.map((value) => (value - centre) ** 2)));
+}
