@@ -2,17 +2,18 @@
 import { readFile, mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { gunzipSync } from 'node:zlib';
 import { Option, type Command } from 'commander';
-import { RapportError, type Adapter, type Tokenizer } from '@rapport/core';
+import { RapportError, type Adapter } from '@rapport/core';
 import { Speaker, arena, evaluateReward, simulate } from '@rapport/rlhf';
-import type { Annotator, Instruction, SimulationSpec, TokenPair } from '@rapport/rlhf';
+import type { Annotator, Instruction, RewardOptions, SimulationSpec } from '@rapport/rlhf';
 import type { Context } from '../../context.ts';
 import { openModel, placeOf, tokenizerOf } from '../../models.ts';
 import { nodeRuntime } from '../../node-runtime.ts';
 import { readAdapter, writeAdapter } from '../../trainer/peft.ts';
+import { linesOf } from '../json-lines.ts';
 import { findModel, releaseFiles } from '../model.ts';
 import { listing, table, type Output } from '../output.ts';
+import { asked, rankingsOfRows, type PreferenceRow } from '../preference-rows.ts';
 import { common, inFolder, usage, whole, withModel, type CommonFlags } from '../session.ts';
 
 const METHODS = ['ppo', 'rloo', 'dpo', 'kto', 'sft', 'bestofn'] as const;
@@ -31,7 +32,7 @@ interface SimulateFlags extends CommonFlags {
   config?: string;
 }
 
-interface RewardFlags extends CommonFlags {
+interface RewardFlags extends CommonFlags, Required<RewardOptions> {
   train: string;
   test: string;
 }
@@ -102,18 +103,26 @@ export function evaluateCommands(program: Command): void {
     common(
       evaluate
         .command('reward')
-        .description('a reward model on preference pairs')
-        .requiredOption('--train <file>', 'pairs to learn from (.jsonl or .jsonl.gz)')
-        .requiredOption('--test <file>', 'pairs to be measured on'),
+        .description('a reward model on preference pairs or rankings')
+        .requiredOption('--train <file>', 'rows to learn from (.jsonl or .jsonl.gz)')
+        .requiredOption('--test <file>', 'rows to be measured on')
+        .option('--heads <n>', 'heads of the ensemble', whole, 5)
+        .option('--centring <c>', 'weight of (r⁺ + r⁻)², which keeps scores near zero', share, 0)
+        .option('--margin <m>', 'by how much the better reply must lead', share, 0)
+        .option('--label-smoothing <e>', 'share of judgements taken to be flipped', share, 0)
+        .option('--seed <s>', 'seed of the ensemble', whole, 0),
     ),
   ).action((flags: RewardFlags) =>
     inFolder(flags, async (context, output) => {
       const started = performance.now();
       const opened = await openForTraining(context, flags.model);
-      const pairs = async (file: string) => pairsOf(await linesOf<PairRow>(file), opened.tokenizer);
+      const rankings = async (file: string) =>
+        rankingsOfRows(await linesOf<PreferenceRow>(file), opened.tokenizer);
+      const { heads, centring, margin, labelSmoothing, seed } = flags;
       const run = evaluateReward(
-        { train: await pairs(flags.train), test: await pairs(flags.test) },
+        { train: await rankings(flags.train), test: await rankings(flags.test) },
         opened,
+        { heads, centring, margin, labelSmoothing, seed },
       );
       const report = await follow(run, output);
       const seconds = (performance.now() - started) / 1000;
@@ -186,81 +195,6 @@ async function annotatorOf(file: string): Promise<Annotator> {
     `${file} has no function as its default export.`,
     'Export default (prompt, reply) => number, larger is better.',
   );
-}
-
-/** JSON lines of a file, plain or gzipped. */
-async function linesOf<T>(file: string): Promise<T[]> {
-  const bytes = await readFile(file);
-  const text = (file.endsWith('.gz') ? gunzipSync(bytes) : bytes).toString('utf8');
-  const lines = text.split('\n').filter((line) => line.trim() !== '');
-  return lines.map((line, i) => {
-    try {
-      return JSON.parse(line) as T;
-    } catch (cause) {
-      throw new RapportError(
-        'evaluate/bad-line',
-        `Line ${i + 1} of ${file} is not JSON.`,
-        'Give one JSON object a line.',
-        { cause },
-      );
-    }
-  });
-}
-
-/** hh-rlhf's two texts, or TRL's messages. */
-interface PairRow {
-  prompt?: { role: 'system' | 'user' | 'assistant'; content: string }[];
-  chosen: string | { content: string }[];
-  rejected: string | { content: string }[];
-}
-
-function pairsOf(rows: readonly PairRow[], tokenizer: Tokenizer): TokenPair[] {
-  const reply = (text: string) => [...tokenizer.encode(text).slice(0, 256), tokenizer.endOfTurn];
-  return rows.flatMap(({ prompt, chosen, rejected }): TokenPair[] => {
-    if (typeof chosen === 'string' && typeof rejected === 'string') {
-      const [good, bad] = [splitDialogue(chosen), splitDialogue(rejected)];
-      if (good.prompt !== bad.prompt) return [];
-      const messages = messagesOf(good.prompt);
-      return [
-        {
-          prompt: asked(messages, tokenizer),
-          chosen: reply(good.reply),
-          rejected: reply(bad.reply),
-        },
-      ];
-    }
-    if (!prompt || typeof chosen === 'string' || typeof rejected === 'string') {
-      throw new RapportError(
-        'evaluate/bad-row',
-        'A row is neither an hh-rlhf pair nor a TRL preference row.',
-        'Give {chosen, rejected} texts, or {prompt, chosen, rejected} messages.',
-      );
-    }
-    const [good, bad] = [chosen.at(-1)!.content, rejected.at(-1)!.content];
-    return [{ prompt: asked(prompt, tokenizer), chosen: reply(good), rejected: reply(bad) }];
-  });
-}
-
-/** The end of the prompt, which is what a small model can read at once. */
-const asked = (messages: NonNullable<PairRow['prompt']>, tokenizer: Tokenizer): number[] =>
-  tokenizer.encodeChat(messages, { addGenerationPrompt: true }).slice(-384);
-
-const ASSISTANT = '\n\nAssistant:';
-
-/** hh-rlhf is split at the last turn of the assistant. */
-function splitDialogue(text: string): { prompt: string; reply: string } {
-  const at = text.lastIndexOf(ASSISTANT);
-  return { prompt: text.slice(0, at), reply: text.slice(at + ASSISTANT.length).trim() };
-}
-
-function messagesOf(dialogue: string): NonNullable<PairRow['prompt']> {
-  return dialogue
-    .split(/\n\n(?=Human:|Assistant:)/)
-    .filter((turn) => turn.trim() !== '')
-    .map((turn) => ({
-      role: turn.startsWith('Assistant:') ? ('assistant' as const) : ('user' as const),
-      content: turn.replace(/^(?:Human|Assistant):/, '').trim(),
-    }));
 }
 
 async function fight(context: Context, flags: ArenaFlags, output: Output) {
