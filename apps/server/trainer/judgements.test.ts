@@ -42,3 +42,22 @@ test('every vote is a thumb of its own, and rankings are none', () => {
     { prompt: prompt(), reply: said('No'), good: false },
   ]);
 });
+
+test('sampled ids end their turn if the model ended it, not where it was cut or stopped', () => {
+  const ids = tokenizer.encode('Hi');
+  const vote = (tokens: number[]) => {
+    const row = rowOf(aVote(1));
+    if (row.type === 'vote') {
+      row.body.reply.provenance = {
+        ...row.body.reply.provenance,
+        tokens,
+        logprobs: tokens.map(() => -1),
+      };
+    }
+    return thumbsOf([row], tokenizer)[0]!.reply;
+  };
+  expect(vote([...ids, tokenizer.endOfTurn])).toEqual(said('Hi'));
+  expect(vote(ids)).toEqual(ids);
+  // Ids that spell something else are not believed.
+  expect(vote(tokenizer.encode('No'))).toEqual(said('Hi'));
+});

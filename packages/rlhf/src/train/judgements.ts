@@ -58,8 +58,9 @@ function votedOn(judgements: readonly Judgement[]): Judged[] {
 }
 
 /**
- * The ids the model sampled, when they really spell the text that was judged, else the text's own;
- * with the end-of-turn token unless the reply was cut at its limit.
+ * The ids the model sampled, when they really spell the text that was judged: they end with the end-of-turn token
+ * if the model ended the reply, and not if it was cut at its limit or stopped by the person. Else the text's own
+ * ids, ended.
  */
 function tokensOf({ text, provenance }: Judged['replies'][number], tokenizer: Tokenizer): number[] {
   const { endOfTurn, vocabSize } = tokenizer;
@@ -69,6 +70,5 @@ function tokensOf({ text, provenance }: Judged['replies'][number], tokenizer: To
     sampled.every((id) => id < vocabSize) &&
     tokenizer.decode(sampled, { skipSpecial: true }).trim() === text.trim();
   if (!spelt) return [...tokenizer.encode(text), endOfTurn];
-  const cut = sampled.length >= provenance!.sampling.maxTokens;
-  return cut ? sampled : [...sampled, endOfTurn];
+  return provenance!.tokens.at(-1) === endOfTurn ? [...sampled, endOfTurn] : sampled;
 }
