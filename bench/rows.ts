@@ -1,35 +1,62 @@
 // One measured figure, and many of them as a table.
 
-export interface Row {
+/** What was measured of whom. */
+export interface Subject {
   suite: string;
   workload: string;
   engine: string;
-  metric: string;
-  unit: string;
-  median: number;
-  /** Smallest and largest of the runs. */
-  low: number;
-  high: number;
-  runs: number;
 }
 
-/** A row from the figures of several runs. */
-export function rowOf(what: Omit<Row, 'median' | 'low' | 'high' | 'runs'>, runs: number[]): Row {
-  const sorted = [...runs].sort((a, b) => a - b);
-  const median = sorted[sorted.length >> 1]!;
-  return { ...what, median, low: sorted[0]!, high: sorted.at(-1)!, runs: runs.length };
+export interface Row extends Subject {
+  metric: string;
+  unit: string;
+  /** Null where there was nothing to measure: `note` says why. */
+  median: number | null;
+  /** Smallest and largest of the runs. */
+  low: number | null;
+  high: number | null;
+  runs: number;
+  note?: string;
 }
+
+/** A row from the figures of several runs; an even number of them has the mean of the middle two. */
+export function rowOf(
+  what: Omit<Row, 'median' | 'low' | 'high' | 'runs' | 'note'>,
+  runs: readonly number[],
+): Row {
+  const sorted = [...runs].sort((a, b) => a - b);
+  const middle = (sorted.length - 1) / 2;
+  const median = (sorted[Math.floor(middle)]! + sorted[Math.ceil(middle)]!) / 2;
+  return { ...what, median, low: sorted[0]!, high: sorted.at(-1)!, runs: sorted.length };
+}
+
+/** A row that says why there is no figure. */
+export function missingRow(what: Subject, why: unknown): Row {
+  const note = (why instanceof Error ? why.message : String(why)).split('\n')[0]!.trim();
+  return { ...what, metric: 'not measured', unit: '', ...NOTHING, note };
+}
+
+const NOTHING = { median: null, low: null, high: null, runs: 0 } as const;
 
 /** As Markdown. */
 export function table(rows: readonly Row[]): string {
-  const digits = (x: number) =>
-    Math.abs(x) >= 100 ? x.toFixed(0) : Math.abs(x) >= 0.01 ? x.toPrecision(3) : x.toExponential(1);
   return [
     '| workload | engine | metric | median | low | high | unit | runs |',
     '|---|---|---|---|---|---|---|---|',
-    ...rows.map(
-      ({ workload, engine, metric, unit, median, low, high, runs }) =>
-        `| ${workload} | ${engine} | ${metric} | ${digits(median)} | ${digits(low)} | ${digits(high)} | ${unit} | ${runs} |`,
+    ...rows.map(({ workload, engine, metric, unit, median, low, high, runs, note }) =>
+      median === null
+        ? line([workload, engine, `not measured: ${note}`, '', '', '', '', ''])
+        : line([workload, engine, metric, figure(median), figure(low!), figure(high!), unit, runs]),
     ),
   ].join('\n');
+}
+
+const line = (cells: readonly (string | number)[]): string =>
+  `| ${cells.map((cell) => String(cell).replaceAll('|', '\\|')).join(' | ')} |`;
+
+/** Three digits, as far as they mean anything. */
+export function figure(x: number): string {
+  const size = Math.abs(x);
+  if (size >= 100) return x.toFixed(0);
+  return size >= 0.01 || size === 0 ? x.toPrecision(3) : x.toExponential(1);
 }
