@@ -1,91 +1,202 @@
-// Engines in one Chromium on the same weights: each in a worker, all loaded, rounds taken in turn.
-import { fileURLToPath } from 'node:url';
-import { chromium } from 'playwright-core';
-import { createServer } from 'vite';
-import { kernels, webConfig } from '../apps/web/vite.ts';
-import { chromiumArguments, findChromium } from '../tests/support/chromium.mjs';
-import { serveModel } from '../tests/support/serve-model.ts';
-import { rowOf, type Row } from './rows.ts';
-import type { Ask, Told } from './page/engine.worker.ts';
+// Engines on the same weights: those of a browser in one Chromium, each in a worker, rounds taken in turn; then
+// those of Node in a process of their own.
+import type { Page } from 'playwright-core';
+import { buildTokenizer, type Checkpoint } from '@rapport/core';
+import { realCheckpoint } from '../tests/support/checkpoint.ts';
+import { modelFiles } from '../tests/support/model.ts';
+import { limitRows } from './limits.ts';
+import { Match, type Contestant } from './match.ts';
+import { runNative } from './native.ts';
+import { exportModel } from './onnx-export.ts';
+import { openBrowser, servePage, type BenchBrowser } from './page-server.ts';
+import type { Address, BenchPage } from './page/page.ts';
+import { installPeers } from './peers.ts';
+import { missingRow, type Row } from './rows.ts';
+import { Texts } from './text.ts';
+import { adapters, chat, exactness, FULL, QUICK, type Sizes } from './workloads.ts';
 
-const ENGINES = { simd: 'own SIMD kernels', wasm: 'ONNX Runtime Web fp32' } as const;
-/** What the packages import, bundled before the page opens. */
-const DEPENDENCIES = ['@xenova/transformers', '@noble/ed25519', 'valibot'];
-type Engine = keyof typeof ENGINES;
+interface PageEngine {
+  label: string;
+  address: Address;
+  missing?: string | undefined;
+}
 
-/** Workloads of a chat: reading prompts, speaking after so many tokens, and how far from fp32. */
-export async function inference(quick: boolean): Promise<Row[]> {
-  const server = await createServer({
-    root: fileURLToPath(new URL('..', import.meta.url)),
-    configFile: false,
-    logLevel: 'error',
-    plugins: [kernels(), serveModel()],
-    resolve: webConfig.resolve,
-    worker: webConfig.worker,
-    optimizeDeps: { ...webConfig.optimizeDeps, noDiscovery: true, include: DEPENDENCIES },
-    // A reload in the middle would throw the engines away.
-    server: { ...webConfig.server, port: 0, hmr: false },
-  });
-  await server.listen();
-  const browser = await chromium.launch({
-    executablePath: findChromium(),
-    args: [...chromiumArguments],
-  });
+const SUITE = 'inference';
+const OWN = 'own SIMD kernels';
+const EXACT = 'ONNX Runtime Web fp32';
+const LIMIT_MS = 2000;
+const exactAddress = (threads: number): Address => ({ kind: 'own', name: `wasm ${threads}` });
+
+export async function inference(quick: boolean, threads: number): Promise<Row[]> {
+  const sizes = quick ? QUICK : FULL;
+  const checkpoint = await realCheckpoint();
+  const texts = new Texts(await buildTokenizer(checkpoint.tokenizer));
+  const { engines, exports } = await pageEngines(checkpoint, threads);
+  const server = await servePage(exports);
+  const part = async (engine: string, act: () => Promise<Row[]>): Promise<Row[]> =>
+    act().catch((error) => [missingRow({ suite: SUITE, workload: 'all', engine }, error)]);
   try {
-    const page = await browser.newPage();
-    await page.goto(`${server.resolvedUrls!.local[0]}bench/page/index.html`);
-    const ask = (question: Ask & { engine: Engine }) =>
-      page.evaluate(
-        (q) => (globalThis as unknown as { ask(q: unknown): Promise<Told> }).ask(q),
-        question,
-      );
-    const divergence = () =>
-      page.evaluate(() =>
-        (
-          globalThis as unknown as { divergence(p: string, q: string): Promise<number[]> }
-        ).divergence('wasm', 'simd'),
-      );
-    return await measure(ask, divergence, quick);
+    return [
+      ...(await part('each engine alone', () => loads(server.address, engines, texts, sizes))),
+      ...(await part('engines side by side', () =>
+        sideBySide(server.address, engines, checkpoint, texts, sizes, threads),
+      )),
+      ...(await runNative(quick, threads)),
+    ];
   } finally {
-    await browser.close();
     await server.close();
   }
 }
 
-type Asking = (question: Ask & { engine: Engine }) => Promise<Told>;
+/** Who takes part in the page; a peer that cannot be had says why. */
+async function pageEngines(checkpoint: Checkpoint, threads: number) {
+  const reason = (error: Error) => error.message;
+  const noPeers = await installPeers().then(() => undefined, reason);
+  const { digest = 'local' } = await modelFiles();
+  const made = noPeers ? noPeers : await exportModel(checkpoint, digest).catch(reason);
+  const noExport = typeof made === 'string' ? made : undefined;
+  const noQ8 = typeof made === 'string' ? made : made.q8Missing;
+  const engines: PageEngine[] = [
+    { label: OWN, address: { kind: 'own', name: `simd ${threads}` } },
+    { label: EXACT, address: exactAddress(threads) },
+    {
+      label: 'wllama, same GGUF',
+      address: { kind: 'wllama', name: `${threads}` },
+      missing: noPeers,
+    },
+    {
+      label: 'transformers.js fp32 (best of equal quality)',
+      address: { kind: 'transformers', name: `fp32 ${threads}` },
+      missing: noExport,
+    },
+    {
+      label: 'transformers.js q8 (default)',
+      address: { kind: 'transformers', name: `q8 ${threads}` },
+      missing: noQ8,
+    },
+  ];
+  return { engines, exports: typeof made === 'string' ? undefined : made.folder };
+}
 
-async function measure(
-  ask: Asking,
-  divergence: () => Promise<number[]>,
-  quick: boolean,
+/** Calls a function of the page by its name. */
+function call<F extends keyof BenchPage>(
+  page: Page,
+  name: F,
+  ...parameters: Parameters<BenchPage[F]>
+): Promise<Awaited<ReturnType<BenchPage[F]>>> {
+  return page.evaluate(
+    ([name, parameters]) => {
+      const { bench } = globalThis as unknown as { bench: Record<string, CallableFunction> };
+      return bench[name]!(...parameters) as never;
+    },
+    [name as string, parameters as unknown[]] as const,
+  );
+}
+
+const contestant = (page: Page, { label, address, missing }: PageEngine): Contestant => ({
+  label,
+  missing,
+  ask: (question) => call(page, 'ask', address, question),
+  quality: (text) => call(page, 'quality', address, text),
+});
+
+/** All engines loaded in one page. */
+async function sideBySide(
+  address: string,
+  engines: readonly PageEngine[],
+  checkpoint: Checkpoint,
+  texts: Texts,
+  sizes: Sizes,
+  threads: number,
+): Promise<Row[]> {
+  return withBrowser(address, async (browser) => {
+    const page = await browser.open();
+    const match = new Match(
+      SUITE,
+      engines.map((engine) => contestant(page, engine)),
+    );
+    await match.try({ label: 'limit of this machine' }, 'all', async () =>
+      limitRows(match, checkpoint, await call(page, 'limits', threads, LIMIT_MS), sizes),
+    );
+    for (const one of match.playing) await match.ask(one, 'loading', { kind: 'open' });
+    await chat(match, texts, sizes);
+    await adapters(match, [OWN, EXACT], texts, sizes);
+    const text = texts.prose(sizes.text);
+    const exact = match.playing.find(({ label }) => label === EXACT);
+    await match.try({ label: 'quality' }, 'all', async () => {
+      if (!exact) throw new Error('there is nothing exact to compare with');
+      await call(page, 'keepExact', exactAddress(threads), text);
+      await exactness(match, text);
+    });
+    await match.try({ label: 'WebLLM' }, 'all', async () => {
+      throw new Error(await whyNoWebLlm(page));
+    });
+    return match.rows;
+  });
+}
+
+/** Why WebLLM is not in the table: it computes on graphics only, and on weights compiled for it elsewhere. */
+async function whyNoWebLlm(page: Page): Promise<string> {
+  const adapter = await page.evaluate(async () => Boolean(await navigator.gpu?.requestAdapter()));
+  return adapter
+    ? 'it loads weights compiled for it only, not these; time it by itself'
+    : 'it needs a WebGPU adapter, and this browser has none';
+}
+
+/** Each engine alone in a browser of its own: the first load, later ones, and the page's largest memory. */
+async function loads(
+  address: string,
+  engines: readonly PageEngine[],
+  texts: Texts,
+  { loads, prompts, replyTokens }: Sizes,
 ): Promise<Row[]> {
   const rows: Row[] = [];
-  const row = (engine: Engine, workload: string, metric: string, unit: string, runs: number[]) =>
-    rows.push(rowOf({ suite: 'inference', workload, engine: ENGINES[engine], metric, unit }, runs));
-  const engines = Object.keys(ENGINES) as Engine[];
-  for (const engine of engines) {
-    const { ms, bytes } = await ask({ engine, kind: 'open' });
-    row(engine, 'load from a local file', 'time', 'ms', ms);
-    if (bytes) row(engine, 'load from a local file', 'memory', 'MB', [bytes / 1e6]);
-  }
-  const inTurn = async (rounds: number, question: Ask) => {
-    const all = new Map<Engine, number[]>(engines.map((engine) => [engine, []]));
-    for (let i = 0; i < rounds; i++) {
-      for (const engine of engines)
-        all.get(engine)!.push(...(await ask({ engine, ...question })).ms);
+  const empty = await withBrowser(address, async (browser) => {
+    await browser.open();
+    return browser.peakBytes();
+  });
+  for (const engine of engines.filter(({ missing }) => !missing)) {
+    const cold: number[] = [];
+    const warm: number[] = [];
+    const memory: number[] = [];
+    const match = await withBrowser(address, async (browser) => {
+      let match!: Match;
+      for (let i = 0; i <= loads; i++) {
+        const page = await browser.open();
+        const one = contestant(page, engine);
+        match = new Match(SUITE, [one]);
+        const kept = i > 0;
+        (kept ? warm : cold).push(...(await match.ask(one, 'loading', { kind: 'open', kept })));
+        const tokens = texts.words(prompts.at(-1)!);
+        await match.ask(one, 'loading', { kind: 'read', tokens });
+        await match.ask(one, 'loading', { kind: 'speak', count: replyTokens, goOn: true });
+        const peak = await browser.peakBytes();
+        if (peak && empty) memory.push((peak - empty) / 1e6);
+        await page.close();
+        if (match.playing.length === 0) break;
+      }
+      return match;
+    });
+    if (match.playing.length > 0) {
+      const { label } = engine;
+      match.add(label, 'first load, from this machine’s server', ['to first token', 'ms'], cold);
+      match.add(label, 'later load, kept in the browser', ['to first token', 'ms'], warm);
+      const workload = `memory beyond an empty page, ${prompts.at(-1)} tokens read`;
+      match.add(label, workload, ['peak', 'MB'], memory.slice(0, 1));
     }
-    return all;
-  };
-  for (const tokens of quick ? [32, 256] : [32, 256, 1024]) {
-    const all = await inTurn(quick ? 3 : 5, { kind: 'read', tokens });
-    for (const [engine, ms] of all) row(engine, `read ${tokens} tokens`, 'time', 'ms', ms);
+    rows.push(...match.rows);
   }
-  for (const past of quick ? [64, 512] : [64, 512, 1536]) {
-    for (const engine of engines) await ask({ engine, kind: 'fill', tokens: past });
-    const all = await inTurn(quick ? 5 : 15, { kind: 'speak', tokens: 4 });
-    for (const [engine, ms] of all)
-      row(engine, `speak after ${past} tokens`, 'time a token', 'ms', ms);
-  }
-  row('simd', 'a text of 64 tokens', 'KL to fp32', 'nats', await divergence());
   return rows;
+}
+
+async function withBrowser<T>(
+  address: string,
+  act: (browser: BenchBrowser) => Promise<T>,
+): Promise<T> {
+  const browser = await openBrowser(address);
+  try {
+    return await act(browser);
+  } finally {
+    await browser.close();
+  }
 }

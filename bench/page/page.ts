@@ -1,35 +1,87 @@
 // One worker per engine; `ask` sends it a question and gives its answer.
-import type { Ask, Told } from './engine.worker.ts';
+import { compare, type Quality } from '../quality.ts';
+import type { Stepped } from '../training-step.ts';
+import type { Ask, Piece, Told } from './engine.ts';
+import type { Limits } from './limits.worker.ts';
+import LimitsWorker from './limits.worker.ts?worker';
+import OwnWorker from './own.worker.ts?worker';
+import TrainingWorker from './training.worker.ts?worker';
+import TransformersWorker from './transformers.worker.ts?worker';
+import WllamaWorker from './wllama.worker.ts?worker';
+
+/** Which worker an engine needs, and what that one is told by its name. */
+const KINDS = { own: OwnWorker, transformers: TransformersWorker, wllama: WllamaWorker } as const;
+
+export interface Address {
+  kind: keyof typeof KINDS;
+  name: string;
+}
 
 const workers = new Map<string, Worker>();
 
-function workerOf(engine: string): Worker {
-  const known = workers.get(engine);
-  if (known) return known;
-  const url = new URL('./engine.worker.ts', import.meta.url);
-  const worker = new Worker(url, { type: 'module', name: engine });
-  workers.set(engine, worker);
+function workerOf({ kind, name }: Address): Worker {
+  const key = `${kind} ${name}`;
+  let worker = workers.get(key);
+  if (!worker) workers.set(key, (worker = new KINDS[kind]({ name })));
   return worker;
 }
 
-const ask = (question: Ask & { engine: string }): Promise<Told> =>
+const ask = (to: Address, question: Ask): Promise<Told> =>
   new Promise((resolve, reject) => {
-    const worker = workerOf(question.engine);
+    const worker = workerOf(to);
     worker.onerror = ({ message }) => reject(new Error(message));
     worker.onmessage = ({ data }: MessageEvent<Told>) =>
       data.error ? reject(new Error(data.error)) : resolve(data);
     worker.postMessage(question);
   });
 
-/** KL(p‖q) in nats after each token of a text, for the log-probs of two engines. */
-async function divergence(exact: string, other: string): Promise<number[]> {
-  const [p, q] = [
-    await ask({ engine: exact, kind: 'scores' }),
-    await ask({ engine: other, kind: 'scores' }),
-  ];
-  return p.scores!.map((row, t) =>
-    row.reduce((sum, x, id) => sum + Math.exp(x) * (x - q.scores![t]![id]!), 0),
-  );
+let exact: Float32Array | undefined;
+
+/** Log-probs of `text` under an engine, kept as what others are compared with. */
+async function keepExact(to: Address, text: Piece): Promise<void> {
+  exact = (await ask(to, { kind: 'scores', tokens: text })).scores;
 }
 
-Object.assign(globalThis, { ask, divergence });
+/** How an engine's log-probs of `text` differ from those kept. */
+async function quality(to: Address, text: Piece): Promise<Quality> {
+  const { scores } = await ask(to, { kind: 'scores', tokens: text });
+  return compare(exact!, scores!, text.ids);
+}
+
+/** What all threads together can do, each for so long. */
+async function limits(threads: number, forMs: number): Promise<Limits> {
+  const parts = await Promise.all(
+    Array.from({ length: threads }, async () => {
+      const worker = new LimitsWorker();
+      const part = await new Promise<Limits>((resolve, reject) => {
+        worker.onerror = ({ message }) => reject(new Error(message));
+        worker.onmessage = ({ data }: MessageEvent<Limits>) => resolve(data);
+        worker.postMessage(forMs);
+      });
+      worker.terminate();
+      return part;
+    }),
+  );
+  return {
+    flops: parts.reduce((sum, { flops }) => sum + flops, 0),
+    bytes: parts.reduce((sum, { bytes }) => sum + bytes, 0),
+  };
+}
+
+let trainer: Worker | undefined;
+
+/** One step of training. */
+function train(threads: number): Promise<Stepped> {
+  const worker = (trainer ??= new TrainingWorker({ name: `${threads}` }));
+  return new Promise((resolve, reject) => {
+    worker.onerror = ({ message }) => reject(new Error(message));
+    worker.onmessage = ({ data }: MessageEvent<Stepped & { error?: string }>) =>
+      data.error ? reject(new Error(data.error)) : resolve(data);
+    worker.postMessage('step');
+  });
+}
+
+const bench = { ask, keepExact, quality, limits, train };
+export type BenchPage = typeof bench;
+
+Object.assign(globalThis, { bench });

@@ -1,0 +1,69 @@
+// Measures the engines of Node and tells their rows: `native-child.ts THREADS quick|full`.
+import { buildTokenizer } from '@rapport/core';
+import { kernelRuntime } from '../apps/server/kernel-runtime.ts';
+import { nodeRuntime } from '../apps/server/node-runtime.ts';
+import { realCheckpoint } from '../tests/support/checkpoint.ts';
+import { modelPath } from '../tests/support/model.ts';
+import { tell } from './child.ts';
+import { LlamaCppEngine } from './llama-cpp-engine.ts';
+import { Match, type Contestant } from './match.ts';
+import { OwnEngine } from './own-engine.ts';
+import { answer, type Engine, type Piece } from './page/engine.ts';
+import { installPeers } from './peers.ts';
+import { compare } from './quality.ts';
+import { Texts } from './text.ts';
+import { adapters, chat, exactness, FULL, QUICK, rollouts } from './workloads.ts';
+
+const [threads = '2', size = 'quick'] = process.argv.slice(2);
+process.env['RAPPORT_THREADS'] = threads;
+const sizes = size === 'full' ? FULL : QUICK;
+
+const OWN = 'Node: own SIMD kernels';
+const EXACT = 'Node: ONNX Runtime fp32';
+const checkpoint = await realCheckpoint();
+const texts = new Texts(await buildTokenizer(checkpoint.tokenizer));
+const text = texts.prose(sizes.text);
+
+const exactEngine = new OwnEngine(async () => ({
+  checkpoint,
+  runtime: await nodeRuntime(checkpoint),
+}));
+let exact: Promise<Float32Array> | undefined;
+const exactScores = async (text: Piece): Promise<Float32Array> => {
+  exactEngine.fresh();
+  return exactEngine.scores(text);
+};
+
+const contestant = (label: string, engine: Engine, missing?: string): Contestant => ({
+  label,
+  missing,
+  ask: (question) => answer(engine, question),
+  async quality(text) {
+    exact ??= exactScores(text);
+    const reference = await exact;
+    await engine.fresh();
+    return compare(reference, await engine.scores(text), text.ids);
+  },
+});
+
+const noPeers = await installPeers().then(
+  () => undefined,
+  (error: Error) => error.message,
+);
+const ownEngine = new OwnEngine(async () => ({
+  checkpoint,
+  runtime: await kernelRuntime(checkpoint),
+}));
+const llama = new LlamaCppEngine(await modelPath(), Number(threads));
+const match = new Match('inference', [
+  contestant(OWN, ownEngine),
+  contestant(EXACT, exactEngine),
+  contestant('Node: llama.cpp (node-llama-cpp), same GGUF', llama, noPeers),
+]);
+for (const one of match.playing) await match.ask(one, 'loading', { kind: 'open' });
+await chat(match, texts, sizes);
+await rollouts(match, [OWN, EXACT], texts, sizes);
+await adapters(match, [OWN, EXACT], texts, sizes);
+await exactness(match, text);
+tell(match.rows);
+process.exit(0);

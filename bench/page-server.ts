@@ -1,0 +1,93 @@
+// The page of the bench, its server and its browser: cross-origin isolated, as the product's page is.
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium, type Page } from 'playwright-core';
+import { createServer } from 'vite';
+import { kernels, webConfig } from '../apps/web/vite.ts';
+import { chromiumArguments, findChromium } from '../tests/support/chromium.mjs';
+import { serveModel } from '../tests/support/serve-model.ts';
+import { peerPath, serveFolder } from './peers.ts';
+
+/** What the packages import, bundled before the page opens. */
+const DEPENDENCIES = ['@xenova/transformers', '@noble/ed25519', 'valibot'];
+
+export interface PageServer {
+  address: string;
+  close(): Promise<void>;
+}
+
+/** Serves bench/page, the model, the peers and, where given, a folder of exports. */
+export async function servePage(exports?: string): Promise<PageServer> {
+  const server = await createServer({
+    root: fileURLToPath(new URL('..', import.meta.url)),
+    configFile: false,
+    logLevel: 'error',
+    plugins: [
+      kernels(),
+      serveModel(),
+      serveFolder('/peers', peerPath('')),
+      ...(exports ? [serveFolder('/exports', exports)] : []),
+    ],
+    resolve: webConfig.resolve,
+    worker: webConfig.worker,
+    optimizeDeps: { ...webConfig.optimizeDeps, noDiscovery: true, include: DEPENDENCIES },
+    // A reload in the middle would throw the engines away.
+    server: { ...webConfig.server, port: 0, hmr: false, watch: null },
+  });
+  await server.listen();
+  return {
+    address: `${server.resolvedUrls!.local[0]}bench/page/index.html`,
+    close: () => server.close(),
+  };
+}
+
+export interface BenchBrowser {
+  version: string;
+  /** A new page of the bench. */
+  open(): Promise<Page>;
+  /** Highest resident memory of the process that shows a page, in bytes; undefined where it cannot be read. */
+  peakBytes(): Promise<number | undefined>;
+  close(): Promise<void>;
+}
+
+/** A Chromium with a profile of its own on disk, which is thrown away at the end. */
+export async function openBrowser(address: string): Promise<BenchBrowser> {
+  const profile = await mkdtemp(join(tmpdir(), 'rapport-bench-'));
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: findChromium(),
+    // Graphics in software would pass for a WebGPU adapter.
+    args: chromiumArguments.filter((argument) => !argument.includes('webgpu')),
+  });
+  return {
+    version: context.browser()?.version() ?? '',
+    async open() {
+      const page = await context.newPage();
+      await page.goto(address);
+      await page.waitForFunction(() => 'bench' in globalThis);
+      return page;
+    },
+    async peakBytes() {
+      const session = await context.browser()?.newBrowserCDPSession();
+      const { processInfo } = (await session?.send('SystemInfo.getProcessInfo')) ?? {
+        processInfo: [],
+      };
+      const peaks = await Promise.all(
+        processInfo.filter(({ type }) => type === 'renderer').map(({ id }) => peakOf(id)),
+      );
+      const largest = Math.max(...peaks);
+      return Number.isFinite(largest) ? largest : undefined;
+    },
+    async close() {
+      await context.close();
+      await rm(profile, { recursive: true, force: true });
+    },
+  };
+}
+
+/** `VmHWM` of a process on Linux, in bytes; NaN elsewhere. */
+export async function peakOf(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? NaN) * 1024;
+}
