@@ -27,11 +27,9 @@ export async function writeReport(path: string, measured: Measured): Promise<voi
   const text = await readFile(path, 'utf8').catch(() => '# Benchmarks\n');
   const groups = groupsOf(measured.rows);
   const image = `bench-${measured.suite}.svg`;
-  if (groups.length > 0) {
-    const folder = join(dirname(path), 'images');
-    await mkdir(folder, { recursive: true });
-    await writeFile(join(folder, image), chart(groups));
-  }
+  const folder = join(dirname(path), 'images');
+  await mkdir(folder, { recursive: true });
+  if (groups.length > 0) await writeFile(join(folder, image), chart(groups));
   const written = replaceSection(text, measured.suite, section(measured, groups, image));
   const options = await resolveConfig(path);
   await writeFile(path, await format(written, { ...options, filepath: basename(path) }));
