@@ -1,6 +1,19 @@
 // Rewards, advantages and the KL controller of PPO as plain functions in double precision.
 // GAE: arXiv 1506.02438; adaptive KL: arXiv 1909.08593 §2.2; details: arXiv 2403.17031.
 
+/**
+ * The score a reply is paid: within ±scoreClip, and less by `missingEndPenalty` when the reply never ended. (Paying
+ * a fixed −1 instead, as is usual, rewards not ending where the score is lower.)
+ */
+export function paidScore(
+  score: number,
+  ended: boolean,
+  { scoreClip, missingEndPenalty }: { scoreClip: number; missingEndPenalty: number },
+): number {
+  const clipped = Math.max(-scoreClip, Math.min(scoreClip, score));
+  return ended ? clipped : clipped - missingEndPenalty;
+}
+
 /** Per-token reward r_t = −β·(log π_old − log π_ref), plus `score` on the last token of the reply. */
 export function tokenRewards(
   logprobs: ArrayLike<number>,

@@ -6,9 +6,9 @@ import { float32, Graph, int64 } from '@rapport/core';
 import type { Value } from '@rapport/core';
 import { runGraph } from '../../../../tests/support/run-graph.ts';
 import { gradients } from '../autodiff/gradients.ts';
-import { adaptKlCoef, gae, klEstimates, tokenRewards, whiten } from './advantage.ts';
+import { adaptKlCoef, gae, klEstimates, paidScore, tokenRewards, whiten } from './advantage.ts';
 import { policyLoss, valueLoss } from './policy.ts';
-import { dpoLoss, ktoLoss } from './preference.ts';
+import { dpoLoss, ktoLoss, thumbWeights } from './preference.ts';
 import { rankingLoss } from './ranking.ts';
 
 /** Runs a loss of one vector or matrix; returns it and its gradient. */
@@ -135,6 +135,22 @@ describe('preference losses', () => {
     );
     expect(loss).toBeCloseTo(expected, 6);
   });
+  it.each([
+    // Rare thumbs up: 16·2.75 = 44. Rare thumbs down: 4/3 of them. In between: as they are.
+    [16, 44, 2.75, 1],
+    [44, 16, 1, 2.0625],
+    [1, 59, 59, 1],
+    [30, 30, 1, 1],
+    [40, 30, 1, 1],
+    [50, 30, 1, 1.25],
+  ])('weighs %d thumbs up and %d down by %d and %d', (up, down, weightUp, weightDown) => {
+    const weights = thumbWeights(up, down);
+    expect(weights.up).toBeCloseTo(weightUp, 12);
+    expect(weights.down).toBeCloseTo(weightDown, 12);
+    const ratio = (weights.up * up) / (weights.down * down);
+    expect(ratio).toBeGreaterThanOrEqual(1 - 1e-12);
+    expect(ratio).toBeLessThanOrEqual(4 / 3 + 1e-12);
+  });
 });
 
 describe('PPO', () => {
@@ -159,6 +175,16 @@ describe('PPO', () => {
   it('puts the leash on every token and the score on the last', () => {
     close(rewards[0]!, [-0.005, 0.01, -0.005, 0.99]);
     close(rewards[1]!, [0.01, -0.005, -0.505]);
+  });
+  it.each([
+    [2, true, 2],
+    [7, true, 5],
+    [-7, true, -5],
+    [2, false, 1],
+    [-3, false, -4],
+    [-7, false, -6],
+  ])('pays a score of %d, ended: %s, as %d: not ending never helps', (score, ended, paid) => {
+    expect(paidScore(score, ended, { scoreClip: 5, missingEndPenalty: 1 })).toBe(paid);
   });
   it('estimates advantages backwards and returns from them', () => {
     close(estimates[0]!.advantages, [0.78432, 0.7256, 0.648, 0.74], 4);

@@ -29,6 +29,16 @@ export function dpoLoss(logratios: Value, pairs: PairInputs, options: DpoOptions
   return op.reduceSum(op.mul(smoothed(op.mul(h, beta), labelSmoothing), pairs.weight), [0]);
 }
 
+/** w_D·n_D/(w_U·n_U) is kept between these (KTO §4.2, class imbalance). */
+const THUMB_BALANCE = [1, 4 / 3] as const;
+
+/** Class weights of KTO: the rarer thumb weighs more until w_up·up/(w_down·down) lies in [1, 4/3]. */
+export function thumbWeights(up: number, down: number): { up: number; down: number } {
+  const [least, most] = THUMB_BALANCE;
+  const ratio = up / down;
+  return { up: Math.max(1, least / ratio), down: Math.max(1, ratio / most) };
+}
+
 /**
  * KTO: Σ weight · (1 − σ(sign · β(ℓ − z))).
  *

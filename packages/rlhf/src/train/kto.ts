@@ -3,7 +3,7 @@
 import { float32, op, Random, RapportError } from '@rapport/core';
 import type { Adapter } from '@rapport/core';
 import { crossEntropy } from '../losses/policy.ts';
-import { ktoLoss } from '../losses/preference.ts';
+import { ktoLoss, thumbWeights } from '../losses/preference.ts';
 import type { Parameters } from '../optim/adamw.ts';
 import { rateAt } from '../optim/schedule.ts';
 import { newAdapter, parametersOf } from './adapter.ts';
@@ -24,8 +24,6 @@ export interface KtoConfig {
   readonly lrPeak: number;
   readonly epochs: number;
   readonly batch: number;
-  /** The rarer thumb weighs at most so many times more. */
-  readonly balanceCap: number;
   readonly warmupSteps: number;
   readonly ptxBalance: number;
   readonly ptxRows: number;
@@ -39,7 +37,6 @@ export const ktoDefaults: KtoConfig = {
   lrPeak: 1e-3,
   epochs: 4,
   batch: 8,
-  balanceCap: 4,
   warmupSteps: 3,
   ptxBalance: 0.2,
   ptxRows: 4,
@@ -94,8 +91,7 @@ export async function* trainKto(
   }
   // Partners are by the seed alone, so that they are the same after a resume.
   const tasks = await prepare(policy, new Random(config.seed).shuffle(thumbs), signal);
-  const balance = (n: number) => Math.min(config.balanceCap, Math.max(1, (thumbs.length - n) / n));
-  const weightOf = (good: boolean) => balance(good ? up : thumbs.length - up);
+  const weights = thumbWeights(up, thumbs.length - up);
   const course = new Course(keeping, config.seed, (random) =>
     newAdapter(policy.sites, config, random),
   );
@@ -126,7 +122,7 @@ export async function* trainKto(
       ),
       voteWeight: float32(
         [batch.length],
-        batch.map(({ good }) => weightOf(good) / total),
+        batch.map(({ good }) => (good ? weights.up : weights.down) / total),
       ),
       z: float32([], [z]),
       textWeight: float32([count], new Float32Array(count)),

@@ -10,6 +10,7 @@ import {
   groupAdvantage,
   klEstimates,
   leaveOneOut,
+  paidScore,
   tokenRewards,
   whiten,
 } from '../losses/advantage.ts';
@@ -286,13 +287,10 @@ export async function* trainPpo(
         const features = standardised(ref[i]!.hidden, row.reply.length, reward);
         const values = valuesOf(features, value, size);
         const judged = featuresOf(ref[i]!);
-        const raw = Math.max(
-          -config.scoreClip,
-          Math.min(config.scoreClip, rewardOf(reward, judged, config.caution)),
-        );
+        const score = rewardOf(reward, judged, config.caution);
         return {
           row,
-          score: sampled[i]!.ended ? raw : raw - config.missingEndPenalty,
+          score: paidScore(score, sampled[i]!.ended, config),
           disagreement: disagreement(reward, judged),
           logprobs: old[i]!.logprobs,
           refLogprobs: ref[i]!.logprobs,
