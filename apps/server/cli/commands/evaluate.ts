@@ -28,6 +28,7 @@ interface SimulateFlags extends CommonFlags {
   noise: number;
   seed: number;
   maxTokens: number;
+  control?: boolean;
   out?: string;
   config?: string;
 }
@@ -59,6 +60,7 @@ export function evaluateCommands(program: Command): void {
         .option('--noise <p>', 'probability that a judgement is flipped', share, 0)
         .option('--seed <s>', 'seed of votes and training', whole, 0)
         .option('--max-tokens <n>', 'longest reply', whole, 256)
+        .option('--control', 'also judge the warm start scaled to the KL of the result')
         .option('--config <file>', 'JSON with hyper-parameters')
         .option('--out <dir>', 'where the adapter and the report go'),
     ),
@@ -78,6 +80,7 @@ export function evaluateCommands(program: Command): void {
           noise: flags.noise,
           seed: flags.seed,
           maxTokens: flags.maxTokens,
+          control: flags.control ?? false,
           judgedPrompts: 48,
           judgedSamples: 4,
           ...config,

@@ -10,9 +10,11 @@ import type { Thumb } from '../train/kto.ts';
 import { Policy } from '../train/policy.ts';
 import { pairsOf } from '../train/rankings.ts';
 import type { Ranking } from '../train/rankings.ts';
+import { scaleAdapter } from '../train/adapter.ts';
 import { featuresOf, rewardOf } from '../train/reward.ts';
 import type { RewardModel } from '../train/reward.ts';
 import { documentRow, lengthOf } from '../train/rows.ts';
+import { scaleForKl } from './scaled-control.ts';
 import { winRate } from './win-rate.ts';
 
 /** Larger is better. */
@@ -43,6 +45,8 @@ export interface SimulationSpec {
   readonly maxTokens: number;
   readonly judgedPrompts: number;
   readonly judgedSamples: number;
+  /** Also judge the warm start scaled to the KL of the result. */
+  readonly control?: boolean;
   readonly dpo?: PipelineSpec['dpo'];
   readonly ppo?: PipelineSpec['ppo'];
   readonly kto?: PipelineSpec['kto'];
@@ -68,6 +72,15 @@ export interface SimulationResult {
     readonly low: number;
     readonly high: number;
     nllChange: number;
+  };
+  /** The warm start scaled until its KL is that of the result: what needs no reinforcement. */
+  readonly control?: {
+    readonly scale: number;
+    readonly kl: number;
+    readonly winRate: number;
+    readonly low: number;
+    readonly high: number;
+    readonly nllChange: number;
   };
   /** Mean log π/π_ref per token on the policy's own replies. */
   readonly kl: number;
@@ -177,14 +190,31 @@ export async function* simulate(
     const count = of * spec.judgedSamples;
     const spoken = yield* booth.speak('judge', judged, count, 2002, result.adapter);
     const tuned = of > 1 ? await bestOf(of, spoken, policy, result.reward) : spoken;
+    const kl = await klOf(policy, everyFourth(tuned), result.adapter);
     let warmStart: SimulationResult['warmStart'];
+    let control: SimulationResult['control'];
     if (result.warmStart !== result.adapter) {
-      const warm = yield* booth.speak('judge', judged, spec.judgedSamples, 2002, result.warmStart);
       const kept = await policy.withTrunk(heldOutText, signal);
-      warmStart = {
-        ...against(warm),
-        nllChange: await changeOfNll(policy, kept, result.warmStart, signal),
+      const judge = async function* (adapter: Adapter) {
+        const replies = yield* booth.speak('judge', judged, spec.judgedSamples, 2002, adapter);
+        const nllChange = await changeOfNll(policy, kept, adapter, signal);
+        return { replies, report: { ...against(replies), nllChange } };
       };
+      const warm = yield* judge(result.warmStart);
+      warmStart = warm.report;
+      if (spec.control) {
+        const whole = await klOf(policy, everyFourth(warm.replies), result.warmStart);
+        const { scale } = await scaleForKl(kl, whole, async (by) => {
+          const adapter = scaleAdapter(result.warmStart, by);
+          const run = booth.speak('judge', judged, 1, 3003, adapter);
+          let next = await run.next();
+          while (!next.done) next = await run.next();
+          return klOf(policy, next.value.flat(), adapter);
+        });
+        const adapter = scaleAdapter(result.warmStart, scale);
+        const { replies, report } = yield* judge(adapter);
+        control = { scale, kl: await klOf(policy, everyFourth(replies), adapter), ...report };
+      }
     }
     const words = (list: readonly SampledReply[]) =>
       average(list.map((r) => textOf(r).split(/\s+/).filter(Boolean).length));
@@ -196,11 +226,8 @@ export async function* simulate(
       votes: spec.votes,
       ...against(tuned),
       ...(warmStart && { warmStart }),
-      kl: await klOf(
-        policy,
-        sampled.filter((_, i) => i % 4 === 0),
-        result.adapter,
-      ),
+      ...(control && { control }),
+      kl,
       nllChange: result.measures.nllChange,
       rewardModelAccuracy: result.measures.rewardModelAccuracy,
       usablePairs: result.measures.pairs,
@@ -378,6 +405,10 @@ async function bestOf(
     ),
   );
 }
+
+/** A quarter of the replies, enough to measure KL on. */
+const everyFourth = (groups: readonly (readonly SampledReply[])[]): SampledReply[] =>
+  groups.flat().filter((_, i) => i % 4 === 0);
 
 /** Mean log π/π_ref per token over replies. */
 async function klOf(

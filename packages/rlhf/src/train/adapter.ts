@@ -31,6 +31,12 @@ export function parametersOf(adapter: Adapter): Parameters {
   );
 }
 
+/** The adapter with `by` times its effect, sharing its arrays. */
+export const scaleAdapter = (adapter: Adapter, by: number): Adapter => ({
+  ...adapter,
+  alpha: adapter.alpha * by,
+});
+
 /** A deep copy. */
 export const copyAdapter = (adapter: Adapter): Adapter => ({
   ...adapter,
