@@ -140,6 +140,8 @@ export type {
 
 // Models: architectures as graph words, adapters, PEFT files.
 export { buildModel } from './models/build-model.ts';
+export { dropoutFeeds } from './models/dropout.ts';
+export type { Dropout } from './models/dropout.ts';
 export { ModelGraph, causalMask } from './models/model-graph.ts';
 export { chatGraph } from './models/chat-graph.ts';
 export { linearSites } from './models/sites.ts';

@@ -22,9 +22,11 @@ export class Gpt2Graph extends ModelGraph {
   protected layer(x: Value, i: number, past?: Past, made?: Made): Value {
     const { hidden, ffn } = this.config;
     const layer = `transformer.h.${i}`;
-    const mixed = op.add(x, this.#attention(this.#norm(x, `${layer}.ln_1`), i, past, made));
+    const attended = this.#attention(this.#norm(x, `${layer}.ln_1`), i, past, made);
+    const mixed = this.residual(x, attended, `${layer}.attn`);
     const fed = this.linear(this.#norm(mixed, `${layer}.ln_2`), `${layer}.mlp.c_fc`, ffn, true);
-    return op.add(mixed, this.linear(gelu(fed), `${layer}.mlp.c_proj`, hidden, true));
+    const down = this.linear(gelu(fed), `${layer}.mlp.c_proj`, hidden, true);
+    return this.residual(mixed, down, `${layer}.mlp`);
   }
 
   #attention(x: Value, i: number, past?: Past, made?: Made): Value {

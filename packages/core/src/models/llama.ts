@@ -1,18 +1,22 @@
 // The Llama family (Llama, Qwen2, Qwen3): rotary positions, grouped keys and values, RMS norms, SwiGLU.
 import * as op from '../graph/build.ts';
 import type { Graph, Value } from '../graph/graph.ts';
-import type { Dim } from '../graph/shape.ts';
 import { float32 } from '../graph/tensor.ts';
 import type { ModelConfig } from '../weights/model-config.ts';
-import { ModelGraph, type Made, type Past } from './model-graph.ts';
+import { ModelGraph, type Made, type Past, type TrainingShape } from './model-graph.ts';
 
 export class LlamaGraph extends ModelGraph {
   protected readonly embeddingName = 'model.embed_tokens.weight';
   readonly #cos: Value;
   readonly #sin: Value;
 
-  constructor(graph: Graph, config: ModelConfig, adapted: ReadonlySet<string>, rank?: Dim) {
-    super(graph, config, adapted, rank);
+  constructor(
+    graph: Graph,
+    config: ModelConfig,
+    adapted: ReadonlySet<string>,
+    training?: TrainingShape,
+  ) {
+    super(graph, config, adapted, training);
     const { headDim, ropeTheta } = config;
     const half = headDim / 2;
     const frequencies = Float32Array.from({ length: half }, (_, i) => ropeTheta ** (-i / half));
@@ -36,12 +40,13 @@ export class LlamaGraph extends ModelGraph {
     const { ffn, hidden, biases } = this.config;
     const layer = `model.layers.${i}`;
     const read = this.#norm(x, `${layer}.input_layernorm`);
-    const mixed = op.add(x, this.#attention(read, i, past, made));
+    const mixed = this.residual(x, this.#attention(read, i, past, made), `${layer}.self_attn`);
     const fed = this.#norm(mixed, `${layer}.post_attention_layernorm`);
     const gate = this.linear(fed, `${layer}.mlp.gate_proj`, ffn, biases.ffn);
     const up = this.linear(fed, `${layer}.mlp.up_proj`, ffn, biases.ffn);
     const active = op.mul(op.mul(gate, op.sigmoid(gate)), up);
-    return op.add(mixed, this.linear(active, `${layer}.mlp.down_proj`, hidden, biases.ffn));
+    const down = this.linear(active, `${layer}.mlp.down_proj`, hidden, biases.ffn);
+    return this.residual(mixed, down, `${layer}.mlp`);
   }
 
   #attention(x: Value, i: number, past?: Past, made?: Made): Value {

@@ -6,6 +6,7 @@ import type { Tensor } from '../graph/tensor.ts';
 import type { Graph, Value } from '../graph/graph.ts';
 import type { Dim } from '../graph/shape.ts';
 import type { ModelConfig } from '../weights/model-config.ts';
+import { dropped, type Dropout } from './dropout.ts';
 
 /** Keys and values of earlier tokens, and which of their P slots each row may see. */
 export interface Past {
@@ -19,6 +20,13 @@ export interface Past {
 /** Sees the new keys and values [B, kvHeads, T, headDim] of a layer. */
 export type Made = (layer: number, key: Value, value: Value) => void;
 
+/** What a graph for training needs to know beside the model. */
+export interface TrainingShape {
+  /** Of the adapter; a graph with gradients has to know it. */
+  readonly rank?: Dim;
+  readonly dropout?: Dropout;
+}
+
 /** The builder of one graph: holds what every layer shares. */
 export abstract class ModelGraph {
   readonly graph: Graph;
@@ -29,19 +37,26 @@ export abstract class ModelGraph {
   protected readonly positions: Value;
   readonly #adapted: ReadonlySet<string>;
   readonly #rank: Dim;
+  readonly #dropout: Dropout;
   readonly #mask: Value;
 
   /**
    * Inputs `positions` [B, T] and `mask` [1, 1, G·T, T] (`causalMask`).
    *
    * `adapted`: module paths that carry LoRA inputs `lora.<path>.a` [in, R] and `.b` [R, out];
-   * `rank`: R where it must be known, as in a graph with gradients.
+   * `rank`: R where it must be known, as in a graph with gradients; `dropout`: for training only.
    */
-  constructor(graph: Graph, config: ModelConfig, adapted: ReadonlySet<string>, rank: Dim = 'R') {
+  constructor(
+    graph: Graph,
+    config: ModelConfig,
+    adapted: ReadonlySet<string>,
+    { rank = 'R', dropout = {} }: TrainingShape = {},
+  ) {
     this.graph = graph;
     this.config = config;
     this.#adapted = adapted;
     this.#rank = rank;
+    this.#dropout = dropout;
     this.positions = graph.input('positions', 'int64', ['B', 'T']);
     // Query rows are ordered (group, token): G·T rows share one key/value head.
     this.#mask = graph.input('mask', 'float32', [1, 1, 'GT', 'T']);
@@ -84,7 +99,18 @@ export abstract class ModelGraph {
     const a = this.graph.input(`lora.${path}.a`, 'float32', [inputs, this.#rank]);
     const b = this.graph.input(`lora.${path}.b`, 'float32', [this.#rank, outputs]);
     this.adapterInputs.push(a, b);
-    return op.add(y, op.matmul(op.matmul(x, a), b));
+    const read = this.#drop(x, 'lora', path);
+    return op.add(y, op.matmul(op.matmul(read, a), b));
+  }
+
+  /** The residual stream with what a block adds to it. */
+  protected residual(x: Value, added: Value, path: string): Value {
+    return op.add(x, this.#drop(added, 'residual', path));
+  }
+
+  #drop(x: Value, kind: keyof Dropout, path: string): Value {
+    const share = this.#dropout[kind] ?? 0;
+    return share > 0 ? dropped(x, share, `${kind}.${path}`) : x;
   }
 
   /** [B, T, count·headDim] → [B, T, count, headDim]. */
