@@ -36,7 +36,7 @@ export function toOnnx(graph: Graph, external: (weight: Value) => ExternalData):
 function graphProto(graph: Graph, external: (weight: Value) => ExternalData): Message {
   const out = new Message();
   const emitter = new NodeEmitter(out);
-  for (const node of graph.nodes) emitter.node(node);
+  for (const node of neededNodes(graph)) emitter.node(node);
   out.text(2, 'graph');
   for (const weight of graph.weights) out.message(5, externalTensor(weight, external(weight)));
   for (const [value, tensor] of graph.constants) out.message(5, tensorProto(value.name, tensor));
@@ -47,6 +47,17 @@ function graphProto(graph: Graph, external: (weight: Value) => ExternalData): Me
     out.message(12, valueInfo(name, value));
   }
   return out;
+}
+
+/** The nodes that some output needs, in their order. */
+function neededNodes({ nodes, outputs }: Graph): readonly Node[] {
+  const needed = new Set(outputs.values());
+  const kept = nodes.toReversed().filter((node) => {
+    if (!node.outputs.some((y) => needed.has(y))) return false;
+    for (const x of node.inputs) needed.add(x);
+    return true;
+  });
+  return kept.reverse();
 }
 
 /** Writes nodes, turning attributes that ONNX wants as inputs into shared int64 initializers. */

@@ -2,6 +2,8 @@
 // It knows neither models nor losses.
 import { assert, describe, op, RapportError, sameShape } from '@rapport/core';
 import type { Dim, Graph, Node, Value } from '@rapport/core';
+import { Recomputation } from './recompute.ts';
+import type { Stretch } from './recompute.ts';
 import { NON_DIFFERENTIABLE, RULES, isFloat, zerosLike } from './rules.ts';
 
 /**
@@ -9,21 +11,28 @@ import { NON_DIFFERENTIABLE, RULES, isFloat, zerosLike } from './rules.ts';
  *
  * - `loss`: a scalar, or with `seed` (its shape) any value.
  * - `wrt`: any inputs, weights or intermediate values of the same graph.
+ * - `recompute`: parts whose intermediate values are not kept for the backward pass but made again in it; `wrt` lies
+ *   outside of them, or is one of their inputs.
  *
  * Returns one value per element of `wrt`, of its shape.
  *
  * @throws RapportError `autodiff/opaque` when a gradient must pass an operator without a rule,
  * `autodiff/unrelated` when the loss does not depend on an element of `wrt`.
  */
-export function gradients(loss: Value, wrt: readonly Value[], seed?: Value): Value[] {
+export function gradients(
+  loss: Value,
+  wrt: readonly Value[],
+  { seed, recompute = [] }: { seed?: Value; recompute?: readonly Stretch[] } = {},
+): Value[] {
   const { graph } = loss;
   assert(seed ?? loss.shape.length === 0, `a loss is a scalar, not ${describe(loss.shape)}`);
   const needed = dependents(graph, wrt);
   const found = new Map<Value, Value>([[loss, seed ?? graph.scalar(1)]]);
+  const again = new Recomputation(graph, recompute);
   for (const node of [...graph.nodes].reverse()) {
     if (!node.outputs.some((y) => found.has(y)) || !node.inputs.some((x) => needed.has(x)))
       continue;
-    for (const [x, g] of localGradients(node, found, needed)) {
+    for (const [x, g] of localGradients(node, again.of(node, found), found, needed)) {
       const fitted = unbroadcast(g, x, node);
       const sum = found.get(x);
       found.set(x, sum ? op.add(sum, fitted) : fitted);
@@ -45,16 +54,17 @@ function dependents(graph: Graph, wrt: readonly Value[]): Set<Value> {
 const kind = (node: Node) => (NON_DIFFERENTIABLE as Partial<Record<string, string>>)[node.op];
 const stops = (node: Node): boolean => kind(node) === 'constant';
 
-/** The pairs (input, its gradient) of one node. */
+/** The pairs (input, its gradient) of one node, computed from the values of `seen`: the node, or its copy. */
 function* localGradients(
   node: Node,
+  seen: Node,
   found: ReadonlyMap<Value, Value>,
   needed: ReadonlySet<Value>,
 ): Generator<readonly [Value, Value]> {
   if (kind(node) === 'opaque') throw opaque(node);
   if (stops(node)) return;
-  const all = node.outputs.map((y) => found.get(y) ?? zerosLike(y));
-  const locals = RULES[node.op as keyof typeof RULES](node.inputs, all[0]!, node, all);
+  const all = node.outputs.map((y, i) => found.get(y) ?? zerosLike(seen.outputs[i]!));
+  const locals = RULES[node.op as keyof typeof RULES](seen.inputs, all[0]!, seen, all);
   for (const [i, local] of locals.entries()) {
     const x = node.inputs[i];
     if (local && x && needed.has(x)) yield [x, local()];
