@@ -1,8 +1,10 @@
 // The graphs of training. The trunk (layers below the adapter) is constant and is run once per row; the
 // upper part turns its output into log-probabilities of reply tokens, a loss, and gradients.
 import { buildModel, Graph, linearSites, op } from '@rapport/core';
-import type { ModelConfig, Value } from '@rapport/core';
+import type { Dropout, ModelConfig, Value } from '@rapport/core';
 import { gradients } from '../autodiff/gradients.ts';
+import { withinBudget } from '../autodiff/recompute.ts';
+import type { Sizes } from '../autodiff/recompute.ts';
 
 /** Where adapters sit. */
 export interface AdapterPlace {
@@ -57,16 +59,29 @@ export interface LossParts {
 export function policyGraph(
   config: ModelConfig,
   place: AdapterPlace,
-  training?: { readonly rank: number; readonly lossOf: (policy: PolicyOutputs) => LossParts },
+  training?: {
+    readonly rank: number;
+    readonly lossOf: (policy: PolicyOutputs) => LossParts;
+    readonly dropout?: Dropout;
+    /** Layers whose results do not fit are computed again in the backward pass. */
+    readonly memory?: { readonly budgetBytes: number; readonly sizes: Sizes };
+  },
 ): Graph {
   const graph = new Graph();
   const trunk = graph.input('trunk', 'float32', ['B', 'T', config.hidden]);
   const adapted = new Set(adapterSites(config, place).map((site) => site.path));
-  const model = buildModel(graph, config, adapted, training?.rank);
+  const model = buildModel(graph, config, adapted, training);
   const select = graph.input('select', 'int64', ['N', 2]);
   const targets = graph.input('targets', 'int64', ['N']);
   const inverseTemperature = graph.input('inverseTemperature', 'float32', []);
-  const upper = model.layers(trunk, place.fromLayer, config.layers);
+  const layers = [];
+  let upper = trunk;
+  for (let i = place.fromLayer; i < config.layers; i++) {
+    const to = model.layers(upper, i, i + 1);
+    layers.push({ from: upper, to });
+    upper = to;
+  }
+  const recompute = training?.memory ? withinBudget(graph, layers, training.memory) : [];
   const hidden = model.finalNorm(op.gatherND(upper, select));
   const logprobs = tokenLogprobs(op.mul(hidden, inverseTemperature), model.head(), targets);
   graph.output('logprobs', logprobs);
@@ -92,7 +107,9 @@ export function policyGraph(
   graph.output('loss', loss);
   for (const [name, value] of Object.entries(results)) graph.output(name, value);
   const trained = [...model.adapterInputs, ...parameters];
-  gradients(loss, trained).forEach((g, i) => graph.output(`grad.${trained[i]!.name}`, g));
+  gradients(loss, trained, { recompute }).forEach((g, i) =>
+    graph.output(`grad.${trained[i]!.name}`, g),
+  );
   return graph;
 }
 

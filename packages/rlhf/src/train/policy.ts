@@ -1,7 +1,17 @@
 // The model in training: one frozen base, a trunk that is computed once per row, and an upper part that
 // any adapter can be fed to. Every method uses these four calls and holds no graph of its own.
-import { adapterFeeds, float32 } from '@rapport/core';
-import type { Adapter, Checkpoint, LinearSite, Runtime, Session, Tensor } from '@rapport/core';
+import { adapterFeeds, dropoutFeeds, float32 } from '@rapport/core';
+import type {
+  Adapter,
+  Checkpoint,
+  Dropout,
+  LinearSite,
+  Random,
+  Runtime,
+  Session,
+  Tensor,
+  Value,
+} from '@rapport/core';
 import { addScaled } from '../optim/adamw.ts';
 import type { Parameters } from '../optim/adamw.ts';
 import { adapterSites, policyGraph, trunkGraph } from './policy-graph.ts';
@@ -21,6 +31,8 @@ export interface PolicyOptions {
   readonly place?: AdapterPlace;
   /** Padded tokens of one run of a graph. */
   readonly budgetTokens?: number;
+  /** What layers may keep for the backward pass; the others compute it again. Unlimited by default. */
+  readonly activationBytes?: number;
 }
 
 export class Policy {
@@ -31,6 +43,7 @@ export class Policy {
   tokensTrained = 0;
   readonly #runtime: Runtime;
   readonly #budget: number;
+  readonly #activationBytes: number;
   readonly #groups: number;
   #trunk: Promise<Session> | undefined;
   #scorer: Promise<Session> | undefined;
@@ -42,6 +55,7 @@ export class Policy {
     this.sites = adapterSites(config, this.place);
     this.#runtime = runtime;
     this.#budget = options.budgetTokens ?? 1024;
+    this.#activationBytes = options.activationBytes ?? Infinity;
     this.#groups = config.heads / config.kvHeads;
   }
 
@@ -95,14 +109,23 @@ export class Policy {
     return rows.map((row) => done.get(row)!);
   }
 
-  /** A trainer of adapters of one rank for one loss. Dispose it when the method is done. */
+  /** A trainer of adapters of one rank for one loss, perhaps with dropout. Dispose it when the method is done. */
   async trainer(
     rank: number,
     lossOf: (policy: PolicyOutputs) => LossParts,
+    dropout: Dropout = {},
   ): Promise<PolicyTrainer> {
-    const graph = policyGraph(this.checkpoint.config, this.place, { rank, lossOf });
+    // Rows of a quarter of the budget: attention grows with their length.
+    const sizes = { B: 4, T: this.#budget / 4, GT: (this.#groups * this.#budget) / 4 };
+    const memory = { budgetBytes: this.#activationBytes, sizes };
+    const graph = policyGraph(this.checkpoint.config, this.place, {
+      rank,
+      lossOf,
+      dropout,
+      ...(this.#activationBytes < Infinity && { memory }),
+    });
     const session = await this.#runtime.load(graph, this.#weights);
-    return new PolicyTrainer(this, session);
+    return new PolicyTrainer(this, session, graph.inputs);
   }
 
   /** Feeds every run of the upper part needs. */
@@ -114,10 +137,13 @@ export class Policy {
     };
   }
 
-  /** Feeds of a training run, counted. */
-  trainingFeeds(batch: readonly TrunkRow[], temperature: number): Record<string, Tensor> {
+  /** Feeds of a training run, counted; `packed`: all rows one after another in a single sequence. */
+  trainingFeeds(
+    batch: readonly TrunkRow[],
+    { temperature, packed }: { temperature: number; packed: boolean },
+  ): Record<string, Tensor> {
     this.tokensTrained += batch.reduce((n, row) => n + lengthOf(row), 0);
-    const layout = new Layout(batch);
+    const layout = new Layout(batch, packed);
     return { ...this.#layoutFeeds(layout, temperature), ...layout.replies() };
   }
 
@@ -149,29 +175,44 @@ export class Policy {
 
 const same = <T>(row: T): T => row;
 
+export interface RunOptions {
+  readonly temperature?: number;
+  readonly packed?: boolean;
+  readonly random?: Random;
+}
+
 /** Runs a loss and its gradients; sums gradients over micro-batches. */
 export class PolicyTrainer {
   readonly #policy: Policy;
   readonly #session: Session;
+  readonly #inputs: readonly Value[];
 
-  constructor(policy: Policy, session: Session) {
+  /** `inputs`: those of the session's graph, which say what dropout it has. */
+  constructor(policy: Policy, session: Session, inputs: readonly Value[]) {
     this.#policy = policy;
     this.#session = session;
+    this.#inputs = inputs;
   }
 
   /**
    * One micro-batch: adds the gradients to `into` (made on first use) and returns the other outputs.
    * Gradients are of the adapter's own A and B (not the scaled feed), and of `extra` parameters.
+   *
+   * `random` draws the masks of dropout, where the trainer has any. A `packed` batch is one sequence, for
+   * losses over tokens only: `logratios()` sums by row.
    */
   async run(
     batch: readonly TrunkRow[],
     adapter: Adapter,
     feeds: Record<string, Tensor>,
     into: Parameters,
-    { temperature = 1 }: { temperature?: number } = {},
+    { temperature = 1, packed = false, random }: RunOptions = {},
   ): Promise<Record<string, Tensor>> {
+    const rows = this.#policy.trainingFeeds(batch, { temperature, packed });
+    const [B, T] = rows['positions']!.shape as [number, number];
     const out = await this.#session.run({
-      ...this.#policy.trainingFeeds(batch, temperature),
+      ...rows,
+      ...dropoutFeeds(this.#inputs, { B, T }, random),
       ...adapterFeeds(this.#policy.sites, adapter),
       ...feeds,
     });

@@ -33,35 +33,42 @@ const workOf = (rows: number, width: number) => rows * width * (CELLS_PER_TOKEN 
 
 /**
  * Where the tokens of some rows lie in one run of a graph: rows padded side by side, or, when all answer one
- * prompt and that is less work, the prompt once and all replies behind it, blind to each other.
+ * prompt and that is less work, the prompt once and all replies behind it, blind to each other; or, when packed is
+ * asked for, whole rows one after another, blind to each other. Attention is as wide as a sequence.
  */
 export class Layout<R extends Row = Row> {
   readonly rows: readonly R[];
   /** B and T of the run. */
   readonly batch: number;
   readonly width: number;
-  /** In a shared layout: where each reply begins. */
+  /** In one sequence: where each row's own part begins, its reply or all of it. */
   readonly #starts: readonly number[] | null;
+  /** Tokens at the beginning that all rows of the one sequence share. */
+  readonly #common: number;
 
-  constructor(rows: readonly R[]) {
+  constructor(rows: readonly R[], packed = false) {
     this.rows = rows;
     const widest = Math.max(...rows.map(lengthOf));
-    const prompt = rows[0]!.prompt.length;
-    let end = prompt;
-    const starts = rows.map(({ reply }) => (end += reply.length) - reply.length);
+    const common = packed ? 0 : rows[0]!.prompt.length;
+    let end = common;
+    const starts = rows.map((row) => {
+      const own = lengthOf(row) - common;
+      return (end += own) - own;
+    });
     const shared =
       rows.length > 1 &&
       workOf(1, end) < workOf(rows.length, widest) &&
       rows.every((row) => promptKey(row) === promptKey(rows[0]!));
-    this.#starts = shared ? starts : null;
-    [this.batch, this.width] = shared ? [1, end] : [rows.length, widest];
+    const oneSequence = packed || shared;
+    this.#starts = oneSequence ? starts : null;
+    this.#common = common;
+    [this.batch, this.width] = oneSequence ? [1, end] : [rows.length, widest];
   }
 
   /** Of token `t` of row `i` in B·T. */
   index(i: number, t: number): number {
     if (!this.#starts) return i * this.width + t;
-    const prompt = this.rows[i]!.prompt.length;
-    return t < prompt ? t : this.#starts[i]! + t - prompt;
+    return t < this.#common ? t : this.#starts[i]! + t - this.#common;
   }
 
   /** `positions` and `mask` for `groups` query heads per key head. */
@@ -70,7 +77,7 @@ export class Layout<R extends Row = Row> {
     this.#each((index, t) => (positions[index] = BigInt(t)));
     return {
       positions: int64([this.batch, this.width], positions),
-      mask: this.#starts ? this.#sharedMask(groups) : causalMask(this.width, groups),
+      mask: this.#starts ? this.#blindMask(groups) : causalMask(this.width, groups),
     };
   }
 
@@ -138,15 +145,16 @@ export class Layout<R extends Row = Row> {
     });
   }
 
-  /** [1, 1, G·T, T]: every token sees its prompt and its own reply up to itself. */
-  #sharedMask(groups: number): Tensor {
+  /** [1, 1, G·T, T]: every token sees what all share and its own part, up to itself. */
+  #blindMask(groups: number): Tensor {
     const { width } = this;
     const data = new Float32Array(groups * width * width).fill(-1e9);
-    this.#each((query, t, { prompt }) => {
+    this.#each((query, t) => {
+      const own = Math.max(0, t + 1 - this.#common);
       for (let g = 0; g < groups; g++) {
         const line = (g * width + query) * width;
-        data.fill(0, line, line + Math.min(t + 1, prompt.length));
-        if (t >= prompt.length) data.fill(0, line + query - (t - prompt.length), line + query + 1);
+        data.fill(0, line, line + Math.min(t + 1, this.#common));
+        data.fill(0, line + query + 1 - own, line + query + 1);
       }
     });
     return float32([1, 1, groups * width, width], data);
@@ -196,6 +204,24 @@ function byLength<T>(
   }
   if (current.length > 0) batches.push(current);
   return batches;
+}
+
+/** Groups of rows whose lengths together fit a budget, longest first, each where there is room. */
+export function packByRoom<T>(
+  items: readonly T[],
+  length: (item: T) => number,
+  budgetTokens: number,
+): T[][] {
+  const bins: { items: T[]; room: number }[] = [];
+  for (const item of [...items].sort((a, b) => length(b) - length(a))) {
+    const size = length(item);
+    const bin = bins.find(({ room }) => room >= size);
+    if (bin) {
+      bin.items.push(item);
+      bin.room -= size;
+    } else bins.push({ items: [item], room: budgetTokens - size });
+  }
+  return bins.map((bin) => bin.items);
 }
 
 /** [B, N]: weight of each selected token in its row's sum; 1 or, normalised, 1/length. */
