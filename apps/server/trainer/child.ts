@@ -3,13 +3,15 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Tokenizer } from '@rapport/core';
+import { Random, type Tokenizer } from '@rapport/core';
 import {
+  demonstrationRows,
   documentRow,
   ownArena,
   rankingsOf,
   runPipeline,
   thumbsOf,
+  type Demonstration,
   type PipelineSpec,
 } from '@rapport/rlhf';
 import { openModel, tokenizerOf } from '../models.ts';
@@ -25,6 +27,7 @@ import type { RunSpec } from './spec.ts';
 
 const ORDINARY_TEXT = fileURLToPath(new URL('./ordinary-text.jsonl', import.meta.url));
 const LONGEST_TEXT = 320;
+const LONGEST_DEMONSTRATION = 1024;
 /** How the result is compared with the release in use; `config.arena` changes it. */
 const ARENA = { prompts: 24, samples: 3, maxTokens: 256, temperature: 0.9 };
 /** Rows of ordinary text mixed in, and rows measured; `config.text` changes it. */
@@ -37,7 +40,7 @@ const train: Training = async function* (spec, folder, signal) {
   const runtime = await nodeRuntime(checkpoint);
   const { endOfTurn } = tokenizer;
   const { text, heldOutText } = await ordinaryText(tokenizer);
-  const rows = await rowsOf(spec);
+  const rows = await linesOf<DatasetRow>(spec.rows);
   const [rankings, thumbs] = [rankingsOf(rows, tokenizer), thumbsOf(rows, tokenizer)];
   yield { stage: 'open', step: 1, steps: 1, rankings: rankings.length, thumbs: thumbs.length };
 
@@ -48,6 +51,7 @@ const train: Training = async function* (spec, folder, signal) {
     {
       rankings,
       thumbs,
+      demonstrations: await demonstrations(spec, tokenizer),
       text: text.slice(0, most.mixed),
       heldOutText: heldOutText.slice(0, most.measured),
       method: spec.kind,
@@ -100,9 +104,22 @@ const train: Training = async function* (spec, folder, signal) {
   };
 };
 
-async function rowsOf({ rows }: RunSpec): Promise<DatasetRow[]> {
-  const lines = (await readFile(rows, 'utf8')).split('\n').filter((line) => line !== '');
-  return lines.map((line) => JSON.parse(line) as DatasetRow);
+async function linesOf<T>(file: string): Promise<T[]> {
+  const lines = (await readFile(file, 'utf8')).split('\n').filter((line) => line !== '');
+  return lines.map((line) => JSON.parse(line) as T);
+}
+
+/** What `config.demonstrations` names, for SFT: a file of rows, and how many go before each as examples. */
+async function demonstrations({ config, seed }: RunSpec, tokenizer: Tokenizer) {
+  const named = config['demonstrations'] as { file: string; shots?: number } | undefined;
+  if (!named) return [];
+  const lines = await linesOf<Demonstration>(named.file);
+  const { shots = 0 } = named;
+  return demonstrationRows(lines, tokenizer, {
+    shots,
+    random: new Random(seed),
+    longest: LONGEST_DEMONSTRATION,
+  });
 }
 
 /** Texts by people: two thirds, as documents, keep the policy's language; one third, as answers, measures that. */

@@ -11,6 +11,7 @@ import { Policy } from '../train/policy.ts';
 import { pairsOf } from '../train/rankings.ts';
 import type { Ranking } from '../train/rankings.ts';
 import { scaleAdapter } from '../train/adapter.ts';
+import { questionOf } from '../train/demonstrations.ts';
 import { featuresOf, rewardOf } from '../train/reward.ts';
 import type { RewardModel } from '../train/reward.ts';
 import { documentRow, lengthOf } from '../train/rows.ts';
@@ -340,9 +341,6 @@ function splitPrompts(spec: SimulationSpec) {
   const train = Array.from({ length: wanted }, (_, i) => pool[i % pool.length]!);
   return { train, judged: shuffled.slice(0, Math.min(third, spec.judgedPrompts)) };
 }
-
-const questionOf = ({ instruction, input }: Instruction): string =>
-  input ? `${instruction}\n\n${input}` : instruction;
 
 /** Ranks by wins over all pairs, each judgement flipped with probability `noise`; equal scores tie. */
 export function noisyRanks(scores: readonly number[], noise: number, random: Random): number[] {

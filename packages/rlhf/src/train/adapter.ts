@@ -2,10 +2,18 @@
 import type { Adapter, LinearSite, Random } from '@rapport/core';
 import type { Parameters } from '../optim/adamw.ts';
 
+/** How large an adapter is and how strongly it counts. */
+export interface LoraConfig {
+  readonly rank: number;
+  readonly alpha: number;
+  /** Scale by α/√r instead of α/r (rsLoRA, arXiv 2312.03732), so that large ranks do not fade. */
+  readonly rsLora?: boolean;
+}
+
 /** A trainable adapter: A uniform ±1/√in, B zero, so that it starts as the base. */
 export function newAdapter(
   sites: readonly LinearSite[],
-  { rank, alpha }: { rank: number; alpha: number },
+  { rank, alpha, rsLora = false }: LoraConfig,
   random: Random,
 ): Adapter {
   const targets = new Map(
@@ -18,7 +26,7 @@ export function newAdapter(
       return [path, { a, b: new Float32Array(rank * outputs) }];
     }),
   );
-  return { rank, alpha, targets };
+  return { rank, alpha: rsLora ? alpha * Math.sqrt(rank) : alpha, targets };
 }
 
 /** The adapter's arrays by input name, shared, for the optimiser to change in place. */

@@ -7,6 +7,7 @@ import { dpoLoss } from '../losses/preference.ts';
 import type { Parameters } from '../optim/adamw.ts';
 import { rateAt } from '../optim/schedule.ts';
 import { newAdapter, parametersOf } from './adapter.ts';
+import type { LoraConfig } from './adapter.ts';
 import { Course } from './course.ts';
 import type { Keeping } from './course.ts';
 import type { Policy } from './policy.ts';
@@ -15,7 +16,7 @@ import type { Pair } from './rankings.ts';
 import type { TrunkRow } from './rows.ts';
 import { mixText, update } from './step.ts';
 
-export interface DpoConfig {
+export interface DpoConfig extends LoraConfig {
   /** How dear it is to move away from the reference. */
   readonly beta: number;
   /** 'sigmoid' is DPO, 'ipo' regresses h to 1/(2β) (arXiv 2310.12036). */
@@ -37,8 +38,6 @@ export interface DpoConfig {
   readonly warmupSteps: number;
   readonly ptxBalance: number;
   readonly ptxRows: number;
-  readonly rank: number;
-  readonly alpha: number;
   readonly seed: number;
 }
 

@@ -7,6 +7,7 @@ import { ktoLoss, thumbWeights } from '../losses/preference.ts';
 import type { Parameters } from '../optim/adamw.ts';
 import { rateAt } from '../optim/schedule.ts';
 import { newAdapter, parametersOf } from './adapter.ts';
+import type { LoraConfig } from './adapter.ts';
 import { Course } from './course.ts';
 import type { Keeping } from './course.ts';
 import type { Policy, RowScore } from './policy.ts';
@@ -19,7 +20,7 @@ export interface Thumb extends Row {
   readonly good: boolean;
 }
 
-export interface KtoConfig {
+export interface KtoConfig extends LoraConfig {
   readonly beta: number;
   readonly lrPeak: number;
   readonly epochs: number;
@@ -27,8 +28,6 @@ export interface KtoConfig {
   readonly warmupSteps: number;
   readonly ptxBalance: number;
   readonly ptxRows: number;
-  readonly rank: number;
-  readonly alpha: number;
   readonly seed: number;
 }
 

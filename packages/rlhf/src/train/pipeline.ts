@@ -2,6 +2,7 @@
 // model, leashed to the reference → what can be measured without a person. Stages resume from their checkpoints.
 import { Random } from '@rapport/core';
 import type { Adapter, Checkpoint, Runtime } from '@rapport/core';
+import { paidScore } from '../losses/advantage.ts';
 import { Speaker } from '../rollout/speaker.ts';
 import { newAdapter } from './adapter.ts';
 import type { CourseState, Keeping } from './course.ts';
@@ -14,12 +15,12 @@ import type { RowScore } from './policy.ts';
 import { ppoDefaults, trainPpo } from './ppo.ts';
 import type { PpoConfig, PpoRecord, PpoState } from './ppo.ts';
 import type { Ranking } from './rankings.ts';
-import { featuresOf, trainReward } from './reward.ts';
+import { featuresOf, rewardOf, trainReward } from './reward.ts';
 import type { RankedReplies, RewardModel, RewardOptions } from './reward.ts';
 import type { RewardReport } from '../evaluation/reward-report.ts';
 import type { Row, TrunkRow } from './rows.ts';
 import { sftDefaults, trainSft } from './sft.ts';
-import type { SftConfig, SftRecord } from './sft.ts';
+import type { SftConfig, SftRecord, SftState } from './sft.ts';
 
 export type PipelineMethod = 'ppo' | 'rloo' | 'dpo' | 'kto' | 'sft' | 'bestofn';
 
@@ -31,6 +32,8 @@ export interface PipelineSpec {
   readonly heldOutText: readonly Row[];
   /** Prompts to roll out on; by default those of the rankings. */
   readonly prompts?: readonly (readonly number[])[];
+  /** For 'sft': rows to learn from beside the best reply of each ranking. */
+  readonly demonstrations?: readonly Row[];
   /** Votes on single replies, for 'kto'; without any, the best and worst of each ranking. */
   readonly thumbs?: readonly Thumb[];
   /**
@@ -50,6 +53,8 @@ export interface PipelineSpec {
 const MOST_TEXT = 64;
 const MOST_HELD_OUT = 40;
 const THUMBS_COMPARED = 8;
+/** How the checkpoints of SFT are rated: replies to prompts kept apart. */
+const RATED = { prompts: 8, replies: 2, maxTokens: 128, temperature: 1 };
 
 /** What the pipeline needs from where it runs. */
 export interface Platform {
@@ -139,7 +144,7 @@ export async function* runPipeline(
 
     const warmStart =
       platform.resume?.warmStart ??
-      (yield* firstAdapter(spec, policy, prepared, text, keepingOf(platform, { reward }), signal));
+      (yield* firstAdapter(spec, platform, { policy, prepared, text, reward }, signal));
     await platform.save?.({ reward, warmStart });
 
     let adapter = platform.resume?.adapter ?? warmStart;
@@ -208,13 +213,18 @@ function keepingOf<S extends CourseState>(
 /** What votes alone teach: the warm start of reinforcement, or the whole method. */
 async function* firstAdapter(
   spec: PipelineSpec,
-  policy: Policy,
-  prepared: readonly PreparedRanking[],
-  text: readonly TrunkRow[],
-  keeping: Keeping,
+  platform: Platform,
+  made: {
+    readonly policy: Policy;
+    readonly prepared: readonly PreparedRanking[];
+    readonly text: readonly TrunkRow[];
+    readonly reward: RewardModel;
+  },
   signal?: AbortSignal,
 ): AsyncGenerator<DpoRecord | KtoRecord | SftRecord, Adapter> {
   const { seed } = spec;
+  const { policy, prepared, text, reward } = made;
+  const keeping = keepingOf(platform, { reward });
   if (spec.method === 'kto') {
     const thumbs = spec.thumbs?.length ? spec.thumbs : extremes(prepared);
     const config = { ...ktoDefaults, seed, ...spec.kto };
@@ -222,11 +232,51 @@ async function* firstAdapter(
   }
   if (spec.method === 'sft') {
     const best = extremes(prepared).flatMap(({ good, row }) => (good ? [row] : []));
-    return yield* trainSft(policy, best, { ...sftDefaults, seed, ...spec.sft }, signal, keeping);
+    const shown = await policy.withTrunk(spec.demonstrations ?? [], signal);
+    const config = { ...sftDefaults, seed, ...spec.sft };
+    const judge = await judgeOf(spec, platform, made, signal);
+    try {
+      return yield* trainSft(policy, [...best, ...shown], config, {
+        signal,
+        keeping: keepingOf<SftState>(platform, { reward }),
+        ...(judge && { rate: judge.rate }),
+      });
+    } finally {
+      await judge?.dispose();
+    }
   }
   if (spec.method === 'bestofn') return newAdapter(policy.sites, dpoDefaults, new Random(seed));
   const config = { ...dpoDefaults, seed, ...spec.dpo };
   return yield* trainDpo(policy, prepared, text, config, signal, keeping);
+}
+
+/** Rates adapters by the reward of their replies to prompts of held-out text, where there are any. */
+async function judgeOf(
+  { heldOutText, seed }: PipelineSpec,
+  { checkpoint, runtime, endOfTurn }: Platform,
+  { policy, reward }: { readonly policy: Policy; readonly reward: RewardModel },
+  signal?: AbortSignal,
+) {
+  const prompts = heldOutText.slice(0, RATED.prompts).map(({ prompt }) => prompt);
+  if (prompts.length === 0) return undefined;
+  const { fromLayer } = policy.place;
+  const speaker = await Speaker.create(checkpoint, runtime, { endOfTurn, fromLayer });
+  const options = { ...RATED, seed, ...(signal && { signal }) };
+  return {
+    async rate(adapter: Adapter): Promise<number> {
+      const run = speaker.sample(prompts, { ...options, adapter });
+      let next = await run.next();
+      while (!next.done) next = await run.next();
+      const replies = next.value.flat();
+      const rows = replies.map(({ prompt, tokens }) => ({ prompt, reply: tokens }));
+      const scores = await policy.score(await policy.withTrunk(rows, signal), null);
+      const paid = scores.map((score, i) =>
+        paidScore(rewardOf(reward, featuresOf(score)), replies[i]!.ended, ppoDefaults),
+      );
+      return paid.reduce((a, b) => a + b, 0) / paid.length;
+    },
+    dispose: () => speaker.dispose(),
+  };
 }
 
 /** The best and worst replies of every ranking that decides anything. */
