@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { ModelConfig } from '@rapport/core';
 import { bytesAToken, flopsOfPrompt } from './limits.ts';
-import { FLOPS_A_ROUND, peakModule } from './peak-module.ts';
+import { MEMORY_BYTES, peakModule } from './peak-module.ts';
 import { percentile } from './server.ts';
 
 const config: ModelConfig = {
@@ -43,11 +43,18 @@ test('a prompt multiplies by every linear for each token, and by the head once',
   expect(flopsOfPrompt({ config, tensors }, 5)).toBe(5 * 2 * 32 + attention + 2 * 40);
 });
 
-test('the arithmetic module is valid, ends, and counts what it does', async () => {
+test('the module of limits is valid, reads every float, and multiplies', async () => {
   const { instance } = await WebAssembly.instantiate(peakModule());
-  expect((instance.exports['run'] as (rounds: number) => number)(1000)).toBe(0);
-  // 12 chains of 4 lanes, a multiplication and an addition each: as many opcodes in the loop.
-  expect(FLOPS_A_ROUND).toBe(96);
+  const { multiply, read, memory } = instance.exports as {
+    multiply(rounds: number): number;
+    read(bytes: number): number;
+    memory: WebAssembly.Memory;
+  };
+  new Float32Array(memory.buffer).fill(1);
+  // The first lane of every sixteen bytes.
+  expect(read(64 * 1000)).toBe(4 * 1000);
+  expect(read(MEMORY_BYTES)).toBe(MEMORY_BYTES / 16);
+  expect(multiply(1000)).toBe(0);
 });
 
 test('percentiles are figures that were seen', () => {

@@ -43,7 +43,12 @@ export async function limitRows(
   sizes: Sizes,
 ): Promise<void> {
   const engine = 'limit of this machine';
-  match.add(engine, 'copying in memory, all threads', ['bandwidth', 'GB/s'], [bytes / 1e9]);
+  match.add(
+    engine,
+    'reading memory in WASM SIMD, all threads',
+    ['bandwidth', 'GB/s'],
+    [bytes / 1e9],
+  );
   match.add(engine, 'fp32 in WASM SIMD, all threads', ['arithmetic', 'GFLOP/s'], [flops / 1e9]);
   const stored = new Map<string, number>();
   for (const name of checkpoint.tensors.keys()) {

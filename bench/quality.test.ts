@@ -22,6 +22,18 @@ test('places where an engine cannot say are left out', () => {
   expect(found.nll).toEqual([]);
 });
 
+test('tokens that an engine does not name count as one, and the divergence is a lower bound', () => {
+  const exact = logs([0.5, 0.3, 0.2]);
+  const other = [0.25, 0.25, 0.5];
+  const named = Float32Array.of(Math.log(0.25), NaN, NaN);
+  const found = compare(exact, named, [0]);
+  expect(found.partial).toBe(true);
+  const bound = 0.5 * Math.log(0.5 / 0.25) + 0.5 * Math.log(0.5 / 0.75);
+  expect(found.kl[0]).toBeCloseTo(bound, 6);
+  expect(bound).toBeLessThan(compare(exact, logs(other), [0]).kl[0]!);
+  expect(compare(exact, logs(other), [0]).partial).toBe(false);
+});
+
 test('a uniform guess among eight has a perplexity of eight', () => {
   expect(perplexity([Math.log(8), Math.log(8)])).toBeCloseTo(8, 9);
 });

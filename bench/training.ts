@@ -55,8 +55,8 @@ export async function training(quick: boolean, threads: number): Promise<Row[]> 
   } finally {
     for (const trainer of running) await trainer.stop();
   }
-  for (const [engine, all] of steps) rows.unshift(...figures(engine, all, flopsOfStep(checkpoint)));
-  return rows;
+  const flops = flopsOfStep(checkpoint);
+  return [...[...steps].flatMap(([engine, all]) => figures(engine, all, flops)), ...rows];
 }
 
 function figures(engine: string, all: readonly Stepped[], flops: number): Row[] {

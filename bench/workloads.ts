@@ -141,10 +141,11 @@ export async function exactness(match: Match, text: Piece): Promise<void> {
   for (const one of match.playing) {
     const found = await match.try(one, workload, () => one.quality(text));
     if (!found) continue;
-    const { kl, nll, agreement } = found;
+    const { kl, nll, agreement, partial } = found;
     const mean = (list: readonly number[]) => list.reduce((a, b) => a + b, 0) / list.length;
-    match.add(one.label, workload, ['perplexity', ''], [perplexity(nll)]);
-    match.add(one.label, workload, ['KL to fp32, mean', 'nats'], [mean(kl)]);
+    if (!partial) match.add(one.label, workload, ['perplexity', ''], [perplexity(nll)]);
+    const divergence = partial ? 'KL to fp32, mean, at least' : 'KL to fp32, mean';
+    match.add(one.label, workload, [divergence, 'nats'], [mean(kl)]);
     match.add(one.label, workload, ['same likeliest token', ''], [mean(agreement)]);
   }
 }

@@ -22,6 +22,8 @@ interface Library {
 
 const FOLDER = '/peers/@wllama/wllama/esm/';
 const CONTEXT = 8192;
+/** Log-probs asked for: among more there are tokens that are no text, and its JSON fails at those. */
+const NAMED = 100;
 
 class WllamaEngine implements Engine {
   #wllama!: Wllama;
@@ -59,9 +61,10 @@ class WllamaEngine implements Engine {
   async speak(count: number): Promise<number[]> {
     const times: number[] = [];
     const onData = () => times.push(performance.now());
-    // The first piece waits for the prompt's last token, which is read anew.
+    // The first piece waits for the prompt's last token, which is read anew. Later ones may come in pairs: only
+    // their mean says how long a token takes.
     await this.#complete(this.#held.texts.join(''), count + 1, { stream: true, onData });
-    return times.slice(1, count + 1).map((at, i) => at - times[i]!);
+    return [(times[count]! - times[0]!) / count];
   }
 
   async replies(prompt: Piece, count: number, replies: number): Promise<void> {
@@ -74,15 +77,11 @@ class WllamaEngine implements Engine {
     const vocab = this.#wllama.getLoadedContextInfo().n_vocab;
     const all = new Float32Array(ids.length * vocab).fill(NaN);
     for (let t = 0; t < ids.length; t++) {
-      const asked = { n_probs: vocab, logprobs: vocab };
+      const asked = { n_probs: NAMED, logprobs: NAMED };
       const { choices, usage } = await this.#complete(texts.slice(0, t + 1).join(''), 1, asked);
       // Cut here, the text is of other tokens.
       if (usage && usage.prompt_tokens !== t + 1) continue;
-      const top = choices[0]?.logprobs?.content?.[0]?.top_logprobs;
-      if (!top || top.length < vocab / 2) {
-        throw new Error(`it gives the log-probs of ${top?.length ?? 0} tokens only`);
-      }
-      all.fill(Math.log(1e-12), t * vocab, (t + 1) * vocab);
+      const top = choices[0]?.logprobs?.content?.[0]?.top_logprobs ?? [];
       for (const { id, logprob } of top) all[t * vocab + id] = logprob;
     }
     return all;
