@@ -74,6 +74,7 @@ const CASES: Record<DifferentiableOp, readonly Case[]> = {
     { shapes: [[2, 3, 2]], build: ([x]) => op.reduceSum(x!, [1]) },
     { shapes: [[2, 3, 2]], build: ([x]) => op.reduceSum(x!, [0, -1], true) },
     { shapes: [[1]], build: ([x]) => op.reduceSum(x!, [0]) },
+    { shapes: [[2, 1, 3]], build: ([x]) => op.reduceSum(x!, [1]) },
   ],
   ReduceMean: [
     { shapes: [[2, 3, 2]], build: ([x]) => op.reduceMean(x!, [-1]) },
@@ -85,21 +86,28 @@ const CASES: Record<DifferentiableOp, readonly Case[]> = {
   ],
   ReduceMax: [
     { shapes: [[2, 4]], build: ([x]) => op.reduceMax(x!, [1]) },
+    { shapes: [[3, 1]], build: ([x]) => op.reduceMax(x!, [1]) },
     { shapes: [[2, 4]], named: [['B', 4]], build: ([x]) => op.reduceMax(x!, [0], true) },
   ],
   ReduceLogSumExp: [
     { shapes: [[2, 4]], build: ([x]) => op.reduceLogSumExp(x!, [-1]) },
+    { shapes: [[3, 1]], build: ([x]) => op.reduceLogSumExp(x!, [-1]) },
+    { shapes: [[2, 2, 2]], build: ([x]) => op.reduceLogSumExp(x!, [0, 2]) },
     { shapes: [[2, 4]], build: ([x]) => op.reduceLogSumExp(x!, [0], true) },
   ],
   Reshape: [
     { shapes: [[2, 6]], build: ([x]) => op.reshape(x!, [2, 3, 2]) },
+    { shapes: [[1, 1]], build: ([x]) => op.reshape(x!, []) },
     {
       shapes: [[2, 3, 4]],
       named: [['B', 'T', 4]],
       build: ([x]) => op.reshape(x!, ['B', 'T', 2, 2]),
     },
   ],
-  Transpose: [{ shapes: [[2, 3, 4]], build: ([x]) => op.transpose(x!, [2, 0, 1]) }],
+  Transpose: [
+    { shapes: [[2, 3, 4]], build: ([x]) => op.transpose(x!, [2, 0, 1]) },
+    { shapes: [[2, 1]], named: [['B', 1]], build: ([x]) => op.transpose(x!, [1, 0]) },
+  ],
   Concat: [
     {
       shapes: [
@@ -108,6 +116,7 @@ const CASES: Record<DifferentiableOp, readonly Case[]> = {
       ],
       build: (x) => op.concat(x, 1),
     },
+    { shapes: [[2, 2]], build: ([x]) => op.concat([x!, op.exp(x!), x!], 0) },
     {
       shapes: [
         [2, 3],
@@ -133,13 +142,23 @@ const CASES: Record<DifferentiableOp, readonly Case[]> = {
     { shapes: [[4, 2]], named: [['T', 2]], build: ([x]) => op.slice(x!, 0, 1, 3) },
     { shapes: [[4, 2]], named: [['T', 2]], build: ([x]) => op.slice(x!, 0, -1, 2 ** 31 - 1) },
   ],
-  Unsqueeze: [{ shapes: [[2, 3]], build: ([x]) => op.unsqueeze(x!, [0, 2]) }],
-  Squeeze: [{ shapes: [[1, 3, 1]], build: ([x]) => op.squeeze(x!, [0, -1]) }],
+  Unsqueeze: [
+    { shapes: [[2, 3]], build: ([x]) => op.unsqueeze(x!, [0, 2]) },
+    { shapes: [[]], build: ([x]) => op.unsqueeze(x!, [0]) },
+  ],
+  Squeeze: [
+    { shapes: [[1, 3, 1]], build: ([x]) => op.squeeze(x!, [0, -1]) },
+    { shapes: [[1, 1]], build: ([x]) => op.squeeze(x!, [0, 1]) },
+  ],
   Expand: [
     {
       shapes: [[3, 1]],
       build: ([x], graph) =>
         op.expandLike(x!, graph.constant(float32([2, 3, 2], Array(12).fill(0)))),
+    },
+    {
+      shapes: [[]],
+      build: ([x], graph) => op.expandLike(x!, graph.constant(float32([2, 1], [0, 0]))),
     },
   ],
   MatMul: [
@@ -165,6 +184,20 @@ const CASES: Record<DifferentiableOp, readonly Case[]> = {
       shapes: [
         [2, 2, 3, 2],
         [2, 1, 2, 3],
+      ],
+      build: ([a, b]) => op.matmul(a!, b!),
+    },
+    {
+      shapes: [
+        [1, 2, 3],
+        [2, 3, 1],
+      ],
+      build: ([a, b]) => op.matmul(a!, b!),
+    },
+    {
+      shapes: [
+        [2, 3],
+        [2, 3, 2],
       ],
       build: ([a, b]) => op.matmul(a!, b!),
     },
@@ -239,6 +272,20 @@ const CASES: Record<DifferentiableOp, readonly Case[]> = {
       ],
       build: ([a, b]) => op.matmulTransposed(a!, b!),
     },
+    {
+      shapes: [
+        [2, 2, 3],
+        [1, 4, 3],
+      ],
+      build: ([a, b]) => op.matmulTransposed(a!, b!),
+    },
+    {
+      shapes: [
+        [1, 1, 1],
+        [2, 1],
+      ],
+      build: ([a, b]) => op.matmulTransposed(a!, b!),
+    },
   ],
   Gather: [
     { shapes: [[4, 2]], build: ([x], g) => op.gather(x!, index(g, [3], [1, 1, 3])) },
@@ -293,9 +340,11 @@ const CASES: Record<DifferentiableOp, readonly Case[]> = {
   LogSoftmax: [
     { shapes: [[2, 4]], build: ([x]) => op.logSoftmax(x!) },
     { shapes: [[2, 3, 2]], build: ([x]) => op.logSoftmax(x!, 1) },
+    { shapes: [[2, 1]], build: ([x]) => op.logSoftmax(x!) },
   ],
   SimplifiedLayerNormalization: [
     { shapes: [[2, 4], [4]], build: ([x, w]) => op.rmsNorm(x!, w!, 1e-5) },
+    { shapes: [[1, 1], [1]], build: ([x, w]) => op.rmsNorm(x!, w!, 0.1) },
     {
       shapes: [[2, 2, 3], [3]],
       named: [['B', 'T', 3], [3]],

@@ -1,0 +1,62 @@
+// A whole simulation on the seeded two-layer model: nobody can be taught anything by it, but every stage runs and every
+// number is made.
+import { expect, it } from 'vitest';
+import { buildTokenizer } from '@rapport/core';
+import { nodeRuntime } from '../../../../tests/support/node-runtime.ts';
+import { tinyCheckpoint } from '../../../../tests/support/tiny.ts';
+import { simulate } from './simulate.ts';
+import type { SimulationSpec } from './simulate.ts';
+
+const lines = (count: number) =>
+  Array.from({ length: count }, (_, i) => ({
+    id: String(i),
+    instruction: `say ${'abcdefghijkl'[i]!}`,
+    output: 'abc '.repeat(1 + (i % 3)),
+  }));
+
+async function run(change: Partial<SimulationSpec>) {
+  const checkpoint = await tinyCheckpoint('llama-tied');
+  const tokenizer = await buildTokenizer(checkpoint.tokenizer);
+  const spec: SimulationSpec = {
+    annotator: (_, reply) => reply.split('a').length,
+    prompts: lines(9),
+    demonstrations: lines(12),
+    method: 'ppo',
+    votes: 24,
+    replies: 4,
+    noise: 0,
+    seed: 1,
+    maxTokens: 16,
+    judgedPrompts: 3,
+    judgedSamples: 4,
+    dpo: { minSteps: 4, maxSteps: 4, lrPeak: 0.02 },
+    ppo: { iterations: 1, maxTokens: 12, promptsPerIteration: 4, klStop: 1e9, lengthStop: 0 },
+    ...change,
+  };
+  const simulation = simulate(spec, {
+    checkpoint,
+    tokenizer,
+    runtime: await nodeRuntime(checkpoint),
+    endOfTurn: tokenizer.endOfTurn,
+    now: () => performance.now(),
+  });
+  for (;;) {
+    const next = await simulation.next();
+    if (next.done) return next.value;
+  }
+}
+
+it('judges the warm start scaled to the distance of the result beside it', async () => {
+  const { warmStart, control, kl, winRate } = await run({ control: true });
+  expect(winRate).toBeGreaterThanOrEqual(0);
+  expect(warmStart!.winRate).toBeLessThanOrEqual(1);
+  expect(control!.scale).toBeGreaterThan(0);
+  expect(control!.low).toBeLessThanOrEqual(control!.winRate);
+  expect(Number.isFinite(control!.nllChange)).toBe(true);
+  for (const x of [kl, control!.kl]) expect(Number.isFinite(x)).toBe(true);
+});
+
+it('has no control where nothing follows the warm start, and none that was not asked for', async () => {
+  expect(await run({ method: 'dpo', control: true })).not.toHaveProperty('control');
+  expect(await run({})).not.toHaveProperty('control');
+});
