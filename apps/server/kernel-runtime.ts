@@ -13,11 +13,18 @@ import { buildKernels } from '../../packages/core/kernels/build.mjs';
 
 let module: Promise<WebAssembly.Module> | undefined;
 
+/** The kernels with relaxed SIMD, or without where this Node does not know it (before version 22). */
 export function kernelModule(): Promise<WebAssembly.Module> {
-  module ??= buildKernels()
-    .then((path) => readFile(path))
-    .then((bytes) => WebAssembly.compile(new Uint8Array(bytes)));
+  module ??= compiled();
   return module;
+}
+
+async function compiled(): Promise<WebAssembly.Module> {
+  const { relaxed, plain } = await buildKernels();
+  const bytes = new Uint8Array(await readFile(relaxed));
+  return WebAssembly.compile(
+    WebAssembly.validate(bytes) ? bytes : new Uint8Array(await readFile(plain)),
+  );
 }
 
 /** A helper thread as a worker of Node; it does not keep the process alive. */
@@ -35,9 +42,12 @@ export function spawnKernelThread(thread: KernelThread): Promise<HelperThread> {
 }
 
 /** A runtime that computes on the quantised blocks of `checkpoint` as they are stored. */
-export async function kernelRuntime(checkpoint: Checkpoint): Promise<SimdRuntime> {
+export async function kernelRuntime(
+  checkpoint: Checkpoint,
+  module = kernelModule(),
+): Promise<SimdRuntime> {
   return createSimdRuntime({
-    module: await kernelModule(),
+    module: await module,
     threads: Number(process.env['RAPPORT_THREADS'] ?? availableParallelism()),
     spawn: spawnKernelThread,
     readRaw: async (name) => checkpoint.readRaw?.(name),

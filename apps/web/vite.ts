@@ -13,15 +13,18 @@ const isolation = {
   'Cross-Origin-Embedder-Policy': 'require-corp',
 };
 
-/** `virtual:kernels` is the address of the WASM kernels, compiled when their sources are newer. */
+/** `virtual:kernels` has the addresses of the WASM kernels, compiled when their sources are newer. */
 export function kernels(): Plugin {
   return {
     name: 'rapport-kernels',
     resolveId: (id) => (id === 'virtual:kernels' ? `\0${id}` : undefined),
     async load(id) {
       if (id !== '\0virtual:kernels') return undefined;
-      const file = (await buildKernels()).replaceAll('\\', '/');
-      return `export { default } from ${JSON.stringify(`${file}?url`)};`;
+      const lines = Object.entries(await buildKernels()).map(([name, path]) => {
+        const file = JSON.stringify(`${path.replaceAll('\\', '/')}?url`);
+        return `export { default as ${name} } from ${file};`;
+      });
+      return lines.join('\n');
     },
   };
 }

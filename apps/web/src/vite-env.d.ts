@@ -3,6 +3,6 @@
 
 /** Where the compiled WASM kernels of @rapport/core are served (apps/web/vite.ts). */
 declare module 'virtual:kernels' {
-  const url: string;
-  export default url;
+  export const plain: string;
+  export const relaxed: string;
 }

@@ -1,35 +1,54 @@
-// Compiles the kernels to ../dist/kernels.wasm when their sources are newer. Also a command:
-// `npm run build:kernels`.
+// Compiles the kernels to ../dist/ when their sources are newer, once for every engine and once for those
+// with relaxed SIMD. Also a command: `npm run build:kernels`.
 import { execFile } from 'node:child_process';
 import { mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 const folder = new URL('.', import.meta.url);
-const target = new URL('../dist/kernels.wasm', import.meta.url);
+const targets = {
+  plain: new URL('../dist/kernels.wasm', import.meta.url),
+  relaxed: new URL('../dist/kernels-relaxed.wasm', import.meta.url),
+};
 
-/** @type {Promise<string> | undefined} */
+/** @typedef {{ plain: string; relaxed: string }} KernelPaths */
+/** @type {Promise<KernelPaths> | undefined} */
 let underWay;
 
 /**
- * Path of the compiled kernels, made now if they are missing or old. Those who ask at the same time, as
- * the workers of one build do, get one compilation.
+ * Paths of the compiled kernels, made now if they are missing or old: `relaxed` for engines that accept
+ * it, `plain` for the others. Those who ask at the same time, as the workers of one build do, get one
+ * compilation.
  *
- * @returns {Promise<string>}
+ * @returns {Promise<KernelPaths>}
  */
 export function buildKernels() {
-  underWay ??= compile().finally(() => (underWay = undefined));
+  underWay ??= compileBoth().finally(() => (underWay = undefined));
   return underWay;
 }
 
-async function compile() {
-  const path = fileURLToPath(target);
-  const builtMs = (await stat(target).catch(() => null))?.mtimeMs ?? 0;
+async function compileBoth() {
   const names = await readdir(folder);
   const changedMs = await Promise.all(
     names.map(async (name) => (await stat(new URL(name, folder))).mtimeMs),
   );
-  if (builtMs > Math.max(...changedMs)) return path;
+  const newest = Math.max(...changedMs);
+  const [plain, relaxed] = await Promise.all([
+    compile(targets.plain, [], newest),
+    compile(targets.relaxed, ['--enable', 'relaxed-simd'], newest),
+  ]);
+  return { plain, relaxed };
+}
+
+/**
+ * @param {URL} target
+ * @param {string[]} features
+ * @param {number} changedMs
+ */
+async function compile(target, features, changedMs) {
+  const path = fileURLToPath(target);
+  const builtMs = (await stat(target).catch(() => null))?.mtimeMs ?? 0;
+  if (builtMs > changedMs) return path;
   await mkdir(new URL('.', target), { recursive: true });
   const part = `${path}.${process.pid}`;
   const compiler = fileURLToPath(
@@ -44,6 +63,7 @@ async function compile() {
       // Shared memory of up to 4 GiB, given by the runtime; one module serves one thread and many.
       ...['--importMemory', '--sharedMemory', '--initialMemory', '16', '--maximumMemory', '65536'],
       ...['--enable', 'simd', '--enable', 'threads'],
+      ...features,
     ],
     { cwd: fileURLToPath(folder) },
   );

@@ -3,7 +3,11 @@
 // parts, and barrier instructions stand where a later one needs what an earlier one wrote.
 import { layerNorm, rmsNorm, softmax, binary, copy, unary } from './pointwise';
 import { timesColumns, timesRows } from './dense';
-import { linear32, linear4, linear8, quantise } from './linear';
+import { BYTES_16, linear, linear32, NIBBLES_16, NIBBLES_8, SCRATCH_BYTES, setScratch } from './linear';
+import { quantise16, quantise8 } from './rounding';
+
+/** Bits of the activations that this module multiplies fastest. */
+export const activationBits: i32 = ASC_FEATURE_RELAXED_SIMD ? 8 : 16;
 
 // Words of the control block, one cache line each.
 const ARRIVED: usize = 0;
@@ -11,6 +15,8 @@ const ROUND: usize = 64;
 const SLEEPERS: usize = 128;
 const ORDER: usize = 192;
 const PROGRAM: usize = 256;
+/** From here each thread has scratch memory. */
+const SCRATCH: usize = 320;
 
 const SPINS: i32 = 2000;
 
@@ -82,6 +88,7 @@ function word(at: usize, index: usize): usize {
  */
 function run(program: usize, control: usize, thread: i32, threads: i32): void {
   let at = program;
+  setScratch(control + SCRATCH + <usize>thread * SCRATCH_BYTES);
   for (;;) {
     const code = <i32>word(at, 0);
     if (code === 0) break;
@@ -104,18 +111,18 @@ function run(program: usize, control: usize, thread: i32, threads: i32): void {
 function instruction(code: i32, at: usize, from: usize, to: usize): void {
   switch (code) {
     case 2:
-      quantise(word(at, 0), word(at, 1), word(at, 2), word(at, 3), from, to);
+      quantise16(word(at, 0), word(at, 1), word(at, 2), word(at, 3), from, to);
       break;
-    case 3:
-      linear4(
-        word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
-        word(at, 6), word(at, 7), word(at, 8), from, to,
+    case NIBBLES_16:
+      linear(
+        NIBBLES_16, word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
+        word(at, 6), word(at, 7), word(at, 8), 32, true, from, to,
       );
       break;
-    case 4:
-      linear8(
-        word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
-        word(at, 6), word(at, 7), word(at, 8), word(at, 9), word(at, 10), from, to,
+    case BYTES_16:
+      linear(
+        BYTES_16, word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
+        word(at, 6), word(at, 7), word(at, 8), word(at, 9), <bool>word(at, 10), from, to,
       );
       break;
     case 5:
@@ -149,6 +156,23 @@ function instruction(code: i32, at: usize, from: usize, to: usize): void {
     case 13:
       layerNorm(
         word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), load<f32>(at + 20), from, to,
+      );
+      break;
+    default:
+      if (ASC_FEATURE_RELAXED_SIMD) relaxedInstruction(code, at, from, to);
+      else unreachable();
+  }
+}
+
+function relaxedInstruction(code: i32, at: usize, from: usize, to: usize): void {
+  switch (code) {
+    case 14:
+      quantise8(word(at, 0), word(at, 1), word(at, 2), word(at, 3), from, to);
+      break;
+    case NIBBLES_8:
+      linear(
+        NIBBLES_8, word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
+        word(at, 6), word(at, 7), word(at, 8), 32, true, from, to,
       );
       break;
     default:

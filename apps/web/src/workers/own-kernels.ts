@@ -21,9 +21,15 @@ export async function ownKernels(
   });
 }
 
+/** The kernels with relaxed SIMD, or without where this browser does not know it. */
 async function kernelModule(): Promise<WebAssembly.Module> {
-  const { default: url } = await import('virtual:kernels');
-  return WebAssembly.compileStreaming(fetch(url));
+  const { relaxed, plain } = await import('virtual:kernels');
+  try {
+    return await WebAssembly.compileStreaming(fetch(relaxed));
+  } catch (error) {
+    if (!(error instanceof WebAssembly.CompileError)) throw error;
+    return WebAssembly.compileStreaming(fetch(plain));
+  }
 }
 
 function spawn(thread: KernelThread): Promise<HelperThread> {

@@ -2,9 +2,14 @@
 import type { Graph } from '../graph/graph.ts';
 import type { Tensor } from '../graph/tensor.ts';
 
+export interface RunOptions {
+  /** As precisely as the runtime can, also where that is slower. */
+  readonly exact?: boolean;
+}
+
 /** A graph ready to run. */
 export interface Session {
-  run(feeds: Record<string, Tensor>): Promise<Record<string, Tensor>>;
+  run(feeds: Record<string, Tensor>, options?: RunOptions): Promise<Record<string, Tensor>>;
   dispose(): Promise<void>;
 }
 

@@ -1,7 +1,7 @@
 // Weight matrices in the order the kernels read them. Four rows form a group; a group is a row of
 // blocks, and a block of four rows holds, in fp32 and int:
-//   4 bits  step[4], min[4], 64 bytes: 16-bit lane 2j+e of vector v has numbers 8v+2n+e of row j as nibbles n
-//   8 bits  step[4], (min[4]), 16-byte vectors p: lane 2j+e has number 4p+e (low byte) and 4p+2+e (high) of row j
+//   4 bits  step[4], min[4], 64 bytes: byte 4j+e of vector v has numbers 8v+e (low) and 8v+4+e (high) of row j
+//   8 bits  step[4], (min[4]), 16-byte vectors v: byte 4j+e has number 4v+e of row j
 //   fp32    four numbers, one per row
 // The integers are those of the file; x = step · q + min. Nothing here knows a file or a kernel's code.
 import { RapportError, assert } from '../../error.ts';
@@ -198,10 +198,7 @@ function placeNibbles(out: Uint8Array, to: number, codes: Uint8Array, from: numb
   for (let v = 0; v < 4; v++) {
     const k = from + v * 8;
     const at = to + v * 16;
-    out[at] = codes[k]! | (codes[k + 2]! << 4);
-    out[at + 1] = codes[k + 4]! | (codes[k + 6]! << 4);
-    out[at + 2] = codes[k + 1]! | (codes[k + 3]! << 4);
-    out[at + 3] = codes[k + 5]! | (codes[k + 7]! << 4);
+    for (let e = 0; e < 4; e++) out[at + e] = codes[k + e]! | (codes[k + 4 + e]! << 4);
   }
 }
 
@@ -213,10 +210,7 @@ function placeBytes(
   size: number,
 ): void {
   for (let k = from, at = to; k < from + size; k += 4, at += 16) {
-    out[at] = codes[k]!;
-    out[at + 1] = codes[k + 2]!;
-    out[at + 2] = codes[k + 1]!;
-    out[at + 3] = codes[k + 3]!;
+    for (let e = 0; e < 4; e++) out[at + e] = codes[k + e]!;
   }
 }
 
@@ -257,8 +251,7 @@ export function unpackRow(
 }
 
 function codeAt(bits: 4 | 8, view: DataView, first: number, k: number): number {
-  const lane = (k & 1) * 2;
-  if (bits === 8) return view.getInt8(first + (k >> 2) * 16 + lane + ((k >> 1) & 1));
-  const byte = view.getUint8(first + (k >> 3) * 16 + lane + ((k >> 2) & 1));
-  return (k & 2) === 0 ? byte & 15 : byte >> 4;
+  if (bits === 8) return view.getInt8(first + (k >> 2) * 16 + (k & 3));
+  const byte = view.getUint8(first + (k >> 3) * 16 + (k & 3));
+  return (k & 4) === 0 ? byte & 15 : byte >> 4;
 }

@@ -52,10 +52,14 @@ export interface Plan {
   readonly outputs: ReadonlyMap<string, Device | Value>;
 }
 
+export type ActivationBits = 8 | 16;
+
 /** What a plan is made from. */
 export interface PlanRequest {
   readonly graph: Graph;
   readonly threads: number;
+  /** To how many bits activations are rounded before they meet 4-bit weights. */
+  readonly activationBits: ActivationBits;
   readonly arenaBase: number;
   readonly weights: ReadonlyMap<Value, Weight>;
   /** Where each fed fp32 tensor lies when the program runs, and its shape. */
@@ -71,9 +75,18 @@ interface Buffer {
   readonly at: number;
   readonly size: number;
   uses: number;
-  /** The same numbers rounded for the kernels, made at most once. */
-  rounded?: { readonly q: number; readonly scales: number; readonly bytes: number };
+  /** The same numbers rounded for the kernels, made at most once for 8 and for 16 bits. */
+  rounded?: Roundings;
 }
+
+/** Where rounded activations and their scales lie. */
+interface Rounded {
+  readonly q: number;
+  readonly scales: number;
+  readonly bytes: number;
+}
+
+type Roundings = Partial<Record<ActivationBits, Rounded>>;
 
 const UNARY: Partial<Record<Node['op'], number>> = {
   Neg: 0,
@@ -93,6 +106,8 @@ const BINARY: Partial<Record<Node['op'], number>> = {
   Max: 5,
 };
 const SWIGLU = 6;
+/** Bytes of scales of 32 activations. */
+const SCALE_BYTES = 8;
 /** Exponentials cost as much as many additions. */
 const UNARY_COST = 16;
 
@@ -234,7 +249,7 @@ class Planner {
       const buffer = this.#device.get(value)?.buffer;
       if (!buffer || --buffer.uses > 0) continue;
       this.#arena.free(buffer.at, buffer.size);
-      if (buffer.rounded) this.#arena.free(buffer.rounded.q, buffer.rounded.bytes);
+      for (const { q, bytes } of Object.values(buffer.rounded ?? {})) this.#arena.free(q, bytes);
     }
   }
 
@@ -345,6 +360,7 @@ class Planner {
     const [a, b] = [this.#onDevice(left), this.#onDevice(right)];
     const shape = broadcastShape(a.shape, b.shape);
     const out = this.#fresh(outputs[0]!, shape);
+    if (kind === BINARY.Mul || kind === SWIGLU) this.#products.add(outputs[0]!);
     if (sizeOf(shape) === 0) return;
     const { sizes, strides } = merged(shape, [
       broadcastStrides(a.shape, shape),
@@ -666,11 +682,14 @@ class Planner {
     const x = this.#onDevice(input);
     const { rows: N, width: K, bits } = layout;
     const T = sizeOf(shape) / N;
-    const rounded = bits === 32 ? { q: x.at, scales: 0 } : this.#round(input, x, T, K);
+    const activationBits = this.#activationBits(bits, input);
+    const rounded =
+      bits === 32 ? { q: x.at, scales: 0, bytes: 0 } : this.#round(input, x, T, K, activationBits);
     const addend = addendValue && this.#onDevice(addendValue);
     const bias = biasValue && this.#onDevice(biasValue);
     const out = this.#fresh(target, shape);
-    const code = bits === 4 ? CODE.linear4 : bits === 8 ? CODE.linear8 : CODE.linear32;
+    const nibbles = activationBits === 8 ? CODE.nibbles8 : CODE.nibbles16;
+    const code = bits === 4 ? nibbles : bits === 8 ? CODE.bytes16 : CODE.linear32;
     const words = [at, rounded.q, rounded.scales, out.at, addend?.at ?? 0, bias?.at ?? 0, T, K, N];
     const groups = Math.ceil(N / 4);
     this.#program.add({
@@ -679,25 +698,37 @@ class Planner {
       cost: T * K * N,
       words: bits === 8 ? [...words, layout.size, Number(layout.hasMin)] : words,
       reads: [
-        bits === 32 ? range(x) : { at: rounded.q, size: roundedBytes(T, K) },
+        bits === 32 ? range(x) : { at: rounded.q, size: rounded.bytes },
         ...(addend ? [range(addend)] : []),
       ],
       writes: [range(out)],
     });
   }
 
-  #round(input: Value, x: Device, T: number, K: number) {
+  /**
+   * Where the module has a fast product of bytes, 8 bits for 4-bit weights. What is a product itself keeps 16: in the
+   * inner layer of a feed-forward block few numbers are far larger than their neighbours.
+   */
+  #activationBits(bits: Layout['bits'], input: Value): ActivationBits {
+    return bits === 4 && !this.#products.has(input) ? this.#request.activationBits : 16;
+  }
+
+  /** Values that were made by an elementwise product. */
+  readonly #products = new Set<Value>();
+
+  #round(input: Value, x: Device, T: number, K: number, activationBits: ActivationBits): Rounded {
     // Views of one buffer at the same place and size share their rounding.
     const whole = x.buffer && x.buffer.at === x.at && x.buffer.size === T * K * 4;
-    const known = whole ? x.buffer!.rounded : this.#roundedFixed.get(input);
+    const roundings = whole ? (x.buffer!.rounded ??= {}) : this.#roundedFixed(input);
+    const known = roundings[activationBits];
     if (known) return known;
-    const bytes = roundedBytes(T, K);
+    const numberBytes = (T * K * activationBits) / 8;
+    const bytes = numberBytes + ((T * K) / 32) * SCALE_BYTES;
     const q = whole ? this.#arena.allocate(bytes) : this.#request.reserve(bytes);
-    const rounded = { q, scales: q + T * K * 2, bytes };
-    if (whole) x.buffer!.rounded = rounded;
-    else this.#roundedFixed.set(input, rounded);
+    const rounded = { q, scales: q + numberBytes, bytes };
+    roundings[activationBits] = rounded;
     this.#program.add({
-      code: CODE.quantise,
+      code: activationBits === 8 ? CODE.quantise8 : CODE.quantise16,
       work: T,
       cost: T * K * 2,
       words: [x.at, K, rounded.q, rounded.scales],
@@ -707,7 +738,14 @@ class Planner {
     return rounded;
   }
 
-  readonly #roundedFixed = new Map<Value, { q: number; scales: number; bytes: number }>();
+  readonly #fixedRoundings = new Map<Value, Roundings>();
+
+  /** Of a value that is no whole buffer. */
+  #roundedFixed(value: Value): Roundings {
+    const known = this.#fixedRoundings.get(value) ?? {};
+    this.#fixedRoundings.set(value, known);
+    return known;
+  }
 
   #batched(
     left: Value,
@@ -753,8 +791,6 @@ class Planner {
 // --- sizes and strides ----------------------------------------------------------------------------
 
 const range = ({ at, shape }: Device): Range => ({ at, size: sizeOf(shape) * 4 });
-
-const roundedBytes = (T: number, K: number): number => T * K * 2 + (T * K) / 4;
 
 const sameSizes = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((d, i) => d === b[i]);

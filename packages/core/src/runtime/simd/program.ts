@@ -5,9 +5,9 @@
 export const CODE = {
   end: 0,
   barrier: 1,
-  quantise: 2,
-  linear4: 3,
-  linear8: 4,
+  quantise16: 2,
+  nibbles16: 3,
+  bytes16: 4,
   linear32: 5,
   timesRows: 6,
   timesColumns: 7,
@@ -17,6 +17,8 @@ export const CODE = {
   softmax: 11,
   rmsNorm: 12,
   layerNorm: 13,
+  quantise8: 14,
+  nibbles8: 15,
 } as const;
 
 /** Bytes from `at` to `at + size`. */

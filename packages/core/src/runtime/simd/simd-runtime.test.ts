@@ -1,13 +1,16 @@
 import * as ort from 'onnxruntime-node';
 import { describe, expect, test } from 'vitest';
-import { kernelModule, spawnKernelThread } from '../../../../../tests/support/kernels.ts';
-import { randomBlocks } from '../../../../../tests/support/random-blocks.ts';
+import {
+  hasRelaxedSimd,
+  kernelModule,
+  kernelModuleOf,
+  spawnKernelThread,
+} from '../../../../../tests/support/kernels.ts';
+import { describeProducts } from '../../../../../tests/support/products.ts';
 import { runGraph } from '../../../../../tests/support/run-graph.ts';
 import { Graph, float32, int64, zeros } from '../../graph/index.ts';
 import type { Tensor, Value } from '../../graph/index.ts';
 import * as op from '../../graph/build.ts';
-import { dequantise, FORMATS, type FormatName } from '../../weights/formats.ts';
-import { canPack } from './pack.ts';
 import { createSimdRuntime, type SimdOptions } from './simd-runtime.ts';
 
 const runtime = async (options: Partial<SimdOptions> = {}) =>
@@ -31,48 +34,8 @@ function closest(found: Tensor, expected: Tensor): number {
   return worst;
 }
 
-describe.each((Object.keys(FORMATS) as FormatName[]).filter(canPack))(
-  'products with %s',
-  (format) => {
-    const [N, K] = [10, 512];
-
-    test.each([
-      [1, 'random'],
-      [4, 'random'],
-      [9, 'random'],
-      [5, 'lowest'],
-      [5, 'highest'],
-    ] as const)('%i rows of activations, %s blocks, are the scalar loop', async (T, kind) => {
-      const bytes = randomBlocks(format, N * K, kind, T);
-      const w = dequantise(format, bytes, N * K);
-      const graph = new Graph();
-      const x = graph.input('x', 'float32', ['T', K]);
-      graph.output('y', op.matmulTransposed(x, graph.weight('w', 'float32', [N, K])));
-      const own = await runtime({ readRaw: async () => ({ format, bytes, shape: [N, K] }) });
-      const session = await own.load(graph, () => float32([N, K], w));
-      // One block of activations is a thousand times larger than the others, one is all zero.
-      const feed = wave([T, K], 3);
-      for (let t = 0; t < T; t++) {
-        feed.data.fill(0, t * K + 64, t * K + 96);
-        for (let k = 32; k < 64; k++) feed.data[t * K + k]! *= 1000;
-      }
-      const { y } = await session.run({ x: feed });
-      for (let t = 0; t < T; t++) {
-        for (let n = 0; n < N; n++) {
-          let sum = 0;
-          let scale = 0;
-          for (let k = 0; k < K; k++) {
-            const term = w[n * K + k]! * feed.data[t * K + k]!;
-            sum += term;
-            scale += Math.abs(term);
-          }
-          const error = Math.abs((y!.data[t * N + n] as number) - sum);
-          expect(error).toBeLessThanOrEqual(1e-4 * scale + 1e-6);
-        }
-      }
-    });
-  },
-);
+describeProducts('plain', 16, () => kernelModuleOf('plain'));
+if (await hasRelaxedSimd()) describeProducts('relaxed', 8, () => kernelModuleOf('relaxed'));
 
 /** A llama layer as models write it: rotary angles, grouped heads, two segments, adapters, SwiGLU. */
 function layer(): Graph {

@@ -3,11 +3,18 @@
 import { RapportError, assert } from '../../error.ts';
 import { float32, sizeOf } from '../../graph/index.ts';
 import type { Graph, Tensor, Value } from '../../graph/index.ts';
-import type { Runtime, Session, TensorMemory } from '../runtime.ts';
+import type { RunOptions, Runtime, Session, TensorMemory } from '../runtime.ts';
 import type { RawTensor } from '../../weights/checkpoint.ts';
 import { SharedHeap } from './memory.ts';
 import { canPack, pack, packFloats, type Packed } from './pack.ts';
-import { makePlan, type Plan, type RunState, type Step, type Weight } from './plan.ts';
+import {
+  makePlan,
+  type ActivationBits,
+  type Plan,
+  type RunState,
+  type Step,
+  type Weight,
+} from './plan.ts';
 
 /** What a helper thread needs; send it to a worker that calls `serveKernels`. */
 export interface KernelThread {
@@ -38,12 +45,14 @@ export interface SimdOptions {
 }
 
 interface Kernels {
+  readonly activationBits: WebAssembly.Global;
   start(program: number, control: number, threads: number): void;
   serve(control: number, thread: number, threads: number, order: number): number;
 }
 
+/** As in kernels/index.ts: a control block, then scratch memory of each thread. */
 const CONTROL_BYTES = 320;
-/** As in kernels/index.ts. */
+const SCRATCH_BYTES = 256;
 const END = 0;
 const REFRESH = 1;
 const KEPT_PLANS = 8;
@@ -62,7 +71,7 @@ function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Ke
 
 /**
  * A runtime on our own kernels. Weight matrices stay in the integers of the file, activations are
- * rounded to 16 bits per block of 32, everything else is fp32.
+ * rounded to 8 or 16 bits per block of 32, everything else is fp32.
  *
  * @throws RapportError `runtime/memory` when there is no memory to share.
  */
@@ -70,9 +79,9 @@ export async function createSimdRuntime(options: SimdOptions): Promise<SimdRunti
   const { module, spawn, readRaw } = options;
   const heap = new SharedHeap();
   const kernels = instantiate(module, heap.memory);
-  const control = heap.allocate(CONTROL_BYTES);
-  heap.u8(control, CONTROL_BYTES).fill(0);
   const threads = spawn ? (options.threads ?? 1) : 1;
+  const control = heap.allocate(CONTROL_BYTES + threads * SCRATCH_BYTES);
+  heap.u8(control, CONTROL_BYTES).fill(0);
   const helpers: HelperThread[] = [];
   for (let thread = 1; thread < threads; thread++) {
     helpers.push(await spawn!({ module, memory: heap.memory, control, thread, threads }));
@@ -84,29 +93,35 @@ export async function createSimdRuntime(options: SimdOptions): Promise<SimdRunti
     knownBytes = byteLength;
     kernels.start(program, control, threads);
   };
-  return new SimdRuntime(heap, run, threads, helpers, readRaw);
+  const activationBits = kernels.activationBits.value as ActivationBits;
+  return new SimdRuntime({ heap, run, threads, activationBits }, helpers, readRaw);
+}
+
+/** The memory, the threads that compute in it, and to how many bits they round by themselves. */
+interface Machine {
+  readonly heap: SharedHeap;
+  run(program: number): void;
+  readonly threads: number;
+  readonly activationBits: ActivationBits;
 }
 
 class SimdRuntime implements Runtime {
   readonly backend = 'simd' as const;
+  readonly #machine: Machine;
   readonly #heap: SharedHeap;
-  readonly #run: (program: number) => void;
-  readonly #threads: number;
   readonly #helpers: readonly HelperThread[];
   readonly #readRaw: SimdOptions['readRaw'];
 
-  constructor(
-    heap: SharedHeap,
-    run: (program: number) => void,
-    threads: number,
-    helpers: readonly HelperThread[],
-    readRaw: SimdOptions['readRaw'],
-  ) {
-    this.#heap = heap;
-    this.#run = run;
-    this.#threads = threads;
+  constructor(machine: Machine, helpers: readonly HelperThread[], readRaw: SimdOptions['readRaw']) {
+    this.#machine = machine;
+    this.#heap = machine.heap;
     this.#helpers = helpers;
     this.#readRaw = readRaw;
+  }
+
+  /** To how many bits activations of most 4-bit matrices are rounded: 8 with relaxed SIMD, else 16. */
+  get activationBits(): ActivationBits {
+    return this.#machine.activationBits;
   }
 
   /** Bytes of memory in use by weights, caches and scratch space. */
@@ -144,12 +159,12 @@ class SimdRuntime implements Runtime {
     for (const weight of graph.weights) {
       placed.set(weight, await this.#place(graph, weight, weights));
     }
-    return new SimdSession(graph, placed, this.#heap, this.#run, this.#threads);
+    return new SimdSession(graph, placed, this.#machine);
   }
 
   /** Stops the helper threads. */
   async dispose(): Promise<void> {
-    this.#run(END);
+    this.#machine.run(END);
     for (const helper of this.#helpers) await helper.stop();
   }
 
@@ -226,47 +241,46 @@ interface Ready {
   readonly owned: readonly number[];
 }
 
+interface ReadyRequest {
+  readonly feeds: Readonly<Record<string, Tensor>>;
+  /** Inputs that are read where they lie. */
+  readonly places: ReadonlyMap<Value, number>;
+  readonly activationBits: ActivationBits;
+}
+
 class SimdSession implements Session {
   readonly #graph: Graph;
   readonly #weights: ReadonlyMap<Value, Weight>;
+  readonly #machine: Machine;
   readonly #heap: SharedHeap;
-  readonly #run: (program: number) => void;
-  readonly #threads: number;
   readonly #plans = new Map<string, Ready>();
   /** Adapters are replaced, never changed: each tensor is copied in once. */
   readonly #adapters = new Map<Value, { data: unknown; at: number; sizeBytes: number }>();
   #arena = { at: 0, sizeBytes: 0 };
   #disposed = false;
 
-  constructor(
-    graph: Graph,
-    weights: ReadonlyMap<Value, Weight>,
-    heap: SharedHeap,
-    run: (program: number) => void,
-    threads: number,
-  ) {
+  constructor(graph: Graph, weights: ReadonlyMap<Value, Weight>, machine: Machine) {
     this.#graph = graph;
     this.#weights = weights;
-    this.#heap = heap;
-    this.#run = run;
-    this.#threads = threads;
+    this.#machine = machine;
+    this.#heap = machine.heap;
   }
 
   /**
    * Runs the graph. fp32 inputs from `SimdRuntime.allocate` are read in place; names that begin with
    * `lora.` are copied once per array.
    *
-   * @throws RapportError `runtime/unsupported`, `runtime/memory`, `runtime/token`; what `signal` says.
+   * @throws RapportError `runtime/unsupported`, `runtime/memory`, `runtime/token`.
    */
   async run(
     feeds: Readonly<Record<string, Tensor>>,
-    signal?: AbortSignal,
+    { exact = false }: RunOptions = {},
   ): Promise<Record<string, Tensor>> {
     assert(!this.#disposed, 'a session is not used after dispose');
-    signal?.throwIfAborted();
+    const activationBits = exact ? 16 : this.#machine.activationBits;
     const values = new Map<Value, Tensor>();
     const places = new Map<Value, number>();
-    let key = '';
+    let key = `${activationBits};`;
     for (const input of this.#graph.inputs) {
       const tensor = feeds[input.name];
       if (!tensor) throw missing(input.name);
@@ -275,7 +289,7 @@ class SimdSession implements Session {
       if (input.dtype !== 'float32') values.set(input, tensor);
       key += `${tensor.shape.join()}@${place ?? ''};`;
     }
-    const ready = this.#ready(key, feeds, places);
+    const ready = this.#ready(key, { feeds, places, activationBits });
     for (const [input, at] of ready.slots) {
       const data = feeds[input.name]!.data as Float32Array;
       this.#heap.f32(at, data.length).set(data);
@@ -286,7 +300,7 @@ class SimdSession implements Session {
       u8: (at, length) => this.#heap.u8(at, length),
     };
     for (const step of ready.steps) {
-      if (step.kind === 'ready') this.#run(step.at);
+      if (step.kind === 'ready') this.#machine.run(step.at);
       else if (step.kind === 'host') step.run(state);
     }
     return this.#collect(ready.plan, state);
@@ -315,11 +329,7 @@ class SimdSession implements Session {
     return at;
   }
 
-  #ready(
-    key: string,
-    feeds: Readonly<Record<string, Tensor>>,
-    places: ReadonlyMap<Value, number>,
-  ): Ready {
+  #ready(key: string, request: ReadyRequest): Ready {
     const known = this.#plans.get(key);
     if (known) {
       // The most recently used is the last.
@@ -327,11 +337,11 @@ class SimdSession implements Session {
       this.#plans.set(key, known);
       return known;
     }
-    let ready = this.#prepare(feeds, places);
+    let ready = this.#prepare(request);
     if (ready.plan.scratch > this.#arena.sizeBytes) {
       this.#growArena(ready.plan.scratch);
       this.#forget(ready);
-      ready = this.#prepare(feeds, places);
+      ready = this.#prepare(request);
     }
     this.#plans.set(key, ready);
     const oldest = this.#plans.keys().next().value;
@@ -350,7 +360,7 @@ class SimdSession implements Session {
     this.#arena = { at: this.#heap.allocate(sizeBytes), sizeBytes };
   }
 
-  #prepare(feeds: Readonly<Record<string, Tensor>>, places: ReadonlyMap<Value, number>): Ready {
+  #prepare({ feeds, places, activationBits }: ReadyRequest): Ready {
     const owned: number[] = [];
     const reserve = (bytes: number): number => {
       const at = this.#heap.allocate(bytes);
@@ -375,7 +385,8 @@ class SimdSession implements Session {
     }
     const plan = makePlan({
       graph: this.#graph,
-      threads: this.#threads,
+      threads: this.#machine.threads,
+      activationBits,
       arenaBase: this.#arena.at,
       weights: this.#weights,
       fed,
