@@ -4,6 +4,7 @@ import { tinyCheckpoint, type TinyName } from '../../../../tests/support/tiny.ts
 import { ortRuntime } from '../runtime/ort.ts';
 import { buildTokenizer, type ChatMessage } from '../tokenizer/tokenizer.ts';
 import { ChatEngine } from './chat-engine.ts';
+import type { PromptLookup } from './prompt-lookup.ts';
 import type { SamplingWithSeed, SpeakRequest, SpokenReply, SpokenToken } from './speech.ts';
 
 const FREE = { temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 11 };
@@ -14,10 +15,15 @@ beforeAll(async () => {
   engine = await engineOf('llama-tied');
 });
 
-async function engineOf(name: TinyName): Promise<ChatEngine> {
+type Guesser = Pick<PromptLookup, 'propose' | 'observe'>;
+
+async function engineOf(
+  name: TinyName,
+  lookup: Guesser | null | undefined = undefined,
+): Promise<ChatEngine> {
   const checkpoint = await tinyCheckpoint(name);
   const tokenizer = await buildTokenizer(checkpoint.tokenizer);
-  return ChatEngine.create({ checkpoint, tokenizer, runtime: ortRuntime(ort) });
+  return ChatEngine.create({ checkpoint, tokenizer, runtime: ortRuntime(ort), lookup });
 }
 
 const never = new AbortController().signal;
@@ -197,5 +203,130 @@ describe('a conversation longer than the context of 64 tokens', () => {
     const { replies } = await speak(short);
     const used = engine.prompt(short).tokens.length + 20 + replies[0]!.tokens.length;
     expect(used).toBeLessThanOrEqual(64);
+  });
+});
+
+describe('guesses', () => {
+  const names: TinyName[] = ['llama-tied', 'gpt2'];
+
+  /** Guesses the next three tokens of a known reply, as `change` makes them; counts steps and right guesses. */
+  function oracle(reply: readonly number[], change: (id: number, i: number) => number) {
+    const seen = { steps: 0, right: 0 };
+    const guesser: Guesser = {
+      propose(context, room) {
+        let said = Math.min(reply.length, context.length);
+        while (said > 0 && reply.slice(0, said).some((id, i) => id !== context.at(i - said)))
+          said--;
+        return reply.slice(said, said + Math.min(3, room)).map(change);
+      },
+      observe(_, right) {
+        seen.steps++;
+        seen.right += right;
+      },
+    };
+    return { guesser, seen };
+  }
+
+  const greedy = { temperature: 0, maxTokens: 20 };
+  const sampled = { temperature: 1, topP: 0.9, maxTokens: 20 };
+
+  describe.each(names)('of %s', (name) => {
+    test.each([
+      ['right', greedy, (id: number) => id, 14],
+      ['right', sampled, (id: number) => id, 14],
+      ['wrong at the second', sampled, (id: number, i: number) => (i === 1 ? id + 1 : id), 7],
+      ['wrong', greedy, (id: number) => id + 1, 0],
+      ['wrong', sampled, (id: number) => id + 1, 0],
+    ] as const)('that are %s leave the reply as it is, %o', async (_, sampling, change, right) => {
+      const plain = await engineOf(name, null);
+      const expected = (await speak(one(sampling), never, undefined, plain)).replies[0]!;
+      const { guesser, seen } = oracle(expected.tokens, change);
+      const guessing = await engineOf(name, guesser);
+      const { tokens, replies } = await speak(one(sampling), never, undefined, guessing);
+      expect(replies[0]!.tokens).toEqual(expected.tokens);
+      expect(tokens.map(({ id }) => id)).toEqual(expected.tokens);
+      replies[0]!.logprobs.forEach((logprob, i) => {
+        expect(Math.abs(logprob - expected.logprobs[i]!)).toBeLessThan(1e-4);
+      });
+      if (expected.tokens.length === 20) {
+        expect(seen.right).toBeGreaterThanOrEqual(right - 1);
+        expect(seen.steps).toBe(19 - seen.right);
+      }
+    });
+
+    test('leave no trace in the next turn', async () => {
+      const turn = async (speaker: ChatEngine) => {
+        const first = (await speak(one(greedy), never, undefined, speaker)).replies[0]!;
+        const messages: ChatMessage[] = [
+          ...hi,
+          { role: 'assistant', content: first.text },
+          { role: 'user', content: 'go on' },
+        ];
+        const request = { messages, samplings: [{ ...FREE, ...greedy, maxTokens: 8 }] };
+        return (await speak(request, never, undefined, speaker)).replies[0]!.tokens;
+      };
+      const expected = (await speak(one(greedy))).replies[0]!.tokens;
+      const { guesser } = oracle(expected, (id, i) => (i === 1 ? id + 1 : id));
+      expect(await turn(await engineOf(name, guesser))).toEqual(
+        await turn(await engineOf(name, null)),
+      );
+    });
+  });
+
+  test('that were read before a stop are not said', async () => {
+    const plain = await engineOf('llama-tied', null);
+    const expected = (await speak(one(), never, undefined, plain)).replies[0]!;
+    const guessing = await engineOf('llama-tied', oracle(expected.tokens, (id) => id).guesser);
+    const stop = new AbortController();
+    let seen = 0;
+    const { replies } = await speak(
+      one(),
+      stop.signal,
+      () => ++seen === 3 && stop.abort(),
+      guessing,
+    );
+    expect(replies[0]!.tokens).toEqual(expected.tokens.slice(0, 3));
+    expect((await speak(one(), never, undefined, guessing)).replies[0]!.tokens).toEqual(
+      expected.tokens,
+    );
+  });
+
+  test('do not change how often a reply is drawn (chi-square over 16 replies of two tokens)', async () => {
+    // Always guesses the likeliest second token of one of the first, so that it is right now and then.
+    const plain = await engineOf('llama-tied', null);
+    const prompt = plain.prompt(one()).tokens;
+    const top = async (tokens: readonly number[]) => {
+      const logprobs = await plain.next(tokens);
+      const ids = [...logprobs.keys()].sort((a, b) => logprobs[b]! - logprobs[a]!).slice(0, 4);
+      const shares = ids.map((id) => Math.exp(logprobs[id]!));
+      const whole = shares.reduce((a, b) => a + b);
+      return ids.map((id, i) => [id, shares[i]! / whole] as const);
+    };
+    const expected = new Map<string, number>();
+    for (const [a, p] of await top(prompt)) {
+      for (const [b, q] of await top([...prompt, a])) expected.set(`${a},${b}`, p * q);
+    }
+    const guess = Number([...expected.keys()][0]!.split(',')[1]);
+    let right = 0;
+    const guessing = await engineOf('llama-tied', {
+      propose: () => [guess],
+      observe: (_, count) => void (right += count),
+    });
+    const draws = 1500;
+    const seen = new Map<string, number>();
+    for (let seed = 0; seed < draws; seed++) {
+      const request = one({ temperature: 1, topK: 4, maxTokens: 3, seed });
+      const { tokens } = (await speak(request, never, undefined, guessing)).replies[0]!;
+      const pair = tokens.slice(0, 2).join();
+      seen.set(pair, (seen.get(pair) ?? 0) + 1);
+    }
+    expect(right).toBeGreaterThan(50);
+    let chiSquare = 0;
+    for (const [pair, share] of expected) {
+      chiSquare += ((seen.get(pair) ?? 0) - draws * share) ** 2 / (draws * share);
+    }
+    expect([...seen.keys()].every((pair) => expected.has(pair))).toBe(true);
+    // The 99.9th percentile for 15 degrees of freedom.
+    expect(chiSquare).toBeLessThan(37.7);
   });
 });

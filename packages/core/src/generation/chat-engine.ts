@@ -5,11 +5,12 @@ import { adapterFeeds, checkAdapter, type Adapter } from '../models/adapter.ts';
 import { chatGraph } from '../models/chat-graph.ts';
 import { causalMask } from '../models/model-graph.ts';
 import { linearSites, type LinearSite } from '../models/sites.ts';
-import type { Runtime, Session, TensorMemory } from '../runtime/runtime.ts';
+import type { RunOptions, Runtime, Session, TensorMemory } from '../runtime/runtime.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Checkpoint } from '../weights/checkpoint.ts';
 import { fitContext, type Prompt } from './fit-context.ts';
 import { KeyValueCache } from './key-value-cache.ts';
+import { PromptLookup } from './prompt-lookup.ts';
 import { Stream } from './stream.ts';
 import type { SpeakRequest, SpokenReply, SpokenToken } from './speech.ts';
 
@@ -21,6 +22,8 @@ interface Parts {
   runtime: Runtime;
   /** Tokens read at once: few enough to stop soon, enough to be fast. */
   readAtOnce?: number;
+  /** Guesses what a reply says next; replies are the same with any guesses, and with none. */
+  lookup?: Pick<PromptLookup, 'propose' | 'observe'> | null | undefined;
 }
 
 export class ChatEngine {
@@ -30,13 +33,14 @@ export class ChatEngine {
   readonly #memory: TensorMemory | undefined;
   readonly #sites: readonly LinearSite[];
   readonly #readAtOnce: number;
+  readonly #lookup: Parts['lookup'];
   #lora: Record<string, Tensor>;
   /** What the last conversation left: its tokens, and their keys and values. */
   #kept: { tokens: number[]; cache: KeyValueCache };
   #speaking = false;
 
   private constructor(
-    { checkpoint, tokenizer, runtime, readAtOnce = READ_AT_ONCE }: Parts,
+    { checkpoint, tokenizer, runtime, readAtOnce = READ_AT_ONCE, lookup }: Parts,
     session: Session,
     sites: LinearSite[],
   ) {
@@ -46,6 +50,7 @@ export class ChatEngine {
     this.#memory = runtime.memory;
     this.#sites = sites;
     this.#readAtOnce = readAtOnce;
+    this.#lookup = lookup === undefined ? new PromptLookup() : lookup;
     this.#lora = adapterFeeds(sites, null);
     this.#kept = this.#nothing();
   }
@@ -69,10 +74,11 @@ export class ChatEngine {
     this.#kept = this.#nothing();
   }
 
-  /** Log-probabilities [V] of the token after `prompt`. */
+  /** Log-probabilities [V] of the token after `prompt`, as exact as the runtime can. */
   async next(prompt: readonly number[]): Promise<Float32Array> {
     const cache = this.#emptyCache();
-    const logits = await this.#read(cache, [...prompt]).finally(() => cache.dispose());
+    const read = this.#read(cache, [...prompt], { exact: true });
+    const logits = await read.finally(() => cache.dispose());
     const best = logits.reduce((a, b) => Math.max(a, b));
     const sum = logits.reduce((a, b) => a + Math.exp(b - best), 0);
     return logits.map((x) => x - best - Math.log(sum));
@@ -116,16 +122,34 @@ export class ChatEngine {
       };
       if (!logits) return replies();
       if (streams.length > 1) slots = this.#spread(kept.cache, streams.length);
-      let scores = streams.map(() => logits);
+      // What comes after each token that was read: after the one drawn last, and after guesses that follow it.
+      let scores = streams.map(() => [logits]);
+      let guesses: number[] = [];
+      let stepMs = 0;
       while (!signal.aborted) {
         for (const [index, stream] of streams.entries()) {
           if (stream.finish || signal.aborted) continue;
-          for (const token of stream.take(scores[index]!)) yield { index, ...token };
+          let right = 0;
+          for (const after of scores[index]!) {
+            for (const token of stream.take(after)) yield { index, ...token };
+            if (stream.finish || signal.aborted || stream.last !== guesses[right]) break;
+            right++;
+          }
+          if (slots === kept.cache && stepMs > 0) {
+            this.#lookup?.observe(guesses.length, right, stepMs);
+            forget(kept, guesses.length - right);
+          }
         }
         if (streams.every(({ finish }) => finish) || signal.aborted) break;
         const tokens = streams.map(({ last }) => last);
-        scores = await this.#step(slots, tokens);
-        if (slots === kept.cache) kept.tokens.push(tokens[0]!);
+        if (slots === kept.cache) {
+          const context = [...kept.tokens, tokens[0]!];
+          guesses = this.#lookup?.propose(context, streams[0]!.left - 1) ?? [];
+        }
+        const readMs = performance.now();
+        scores = await this.#step(slots, tokens, guesses);
+        stepMs = performance.now() - readMs;
+        if (slots === kept.cache) kept.tokens.push(tokens[0]!, ...guesses);
       }
       return replies();
     } finally {
@@ -166,40 +190,55 @@ export class ChatEngine {
   }
 
   /** Reads several tokens into a cache of one slot; gives the scores of the last. */
-  async #read(cache: KeyValueCache, tokens: number[]): Promise<Float32Array> {
+  async #read(cache: KeyValueCache, tokens: number[], options?: RunOptions): Promise<Float32Array> {
     const { heads, kvHeads } = this.#checkpoint.config;
     const start = cache.lengths[0]!;
-    const made = await this.#session.run({
+    const shape = [1, tokens.length];
+    const feeds = {
       ...this.#lora,
       ...cache.feeds(),
-      tokens: int64([1, tokens.length], tokens),
+      tokens: int64(shape, tokens),
       positions: int64(
-        [1, tokens.length],
+        shape,
         tokens.map((_, i) => start + i),
       ),
       mask: causalMask(tokens.length, heads / kvHeads),
       last: int64([1, 1, 1], [tokens.length - 1]),
-    });
+    };
+    const made = await this.#session.run(feeds, options);
     cache.append(made, tokens.length);
     return made['logits']!.data as Float32Array;
   }
 
-  /** One token of every stream; gives the scores of each. */
-  async #step(cache: KeyValueCache, tokens: number[]): Promise<Float32Array[]> {
+  /** One token of every stream, and what follows the only one; gives the scores after each. */
+  async #step(
+    cache: KeyValueCache,
+    tokens: readonly number[],
+    following: readonly number[],
+  ): Promise<Float32Array[][]> {
     const { heads, kvHeads, vocab } = this.#checkpoint.config;
     const rows = tokens.length;
-    const groups = heads / kvHeads;
+    const width = 1 + following.length;
+    const places = Array.from({ length: width }, (_, i) => i);
     const made = await this.#session.run({
       ...this.#lora,
       ...cache.feeds(),
-      tokens: int64([rows, 1], tokens),
-      positions: int64([rows, 1], cache.lengths),
-      mask: float32([1, 1, groups, 1], new Float32Array(groups)),
-      last: int64([rows, 1, 1], new Array<number>(rows).fill(0)),
+      tokens: int64([rows, width], [...tokens, ...following]),
+      positions: int64(
+        [rows, width],
+        cache.lengths.flatMap((length) => places.map((i) => length + i)),
+      ),
+      mask: causalMask(width, heads / kvHeads),
+      last: int64(
+        [rows, width, 1],
+        tokens.flatMap(() => places),
+      ),
     });
-    cache.append(made, 1);
+    cache.append(made, width);
     const logits = made['logits']!.data as Float32Array;
-    return tokens.map((_, row) => logits.subarray(row * vocab, (row + 1) * vocab));
+    return tokens.map((_, row) =>
+      places.map((i) => logits.subarray((row * width + i) * vocab, (row * width + i + 1) * vocab)),
+    );
   }
 
   #nothing = (): { tokens: number[]; cache: KeyValueCache } => ({
@@ -218,4 +257,10 @@ export class ChatEngine {
     for (let slot = 0; slot < slots; slot++) cache.add(prefix);
     return cache;
   }
+}
+
+/** Takes the last `count` tokens out of what has been read. */
+function forget(kept: { tokens: number[]; cache: KeyValueCache }, count: number): void {
+  kept.tokens.length -= count;
+  kept.cache.crop(kept.tokens.length);
 }

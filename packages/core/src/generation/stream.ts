@@ -32,6 +32,11 @@ export class Stream {
     this.#most = Math.min(sampling.maxTokens, room);
   }
 
+  /** Tokens that it may still draw. */
+  get left(): number {
+    return this.#most - this.#drawn;
+  }
+
   /** Draws a token; gives those that can be shown now. */
   take(logits: Float32Array): TextToken[] {
     const { id, logprob } = this.#sampler.next(logits);

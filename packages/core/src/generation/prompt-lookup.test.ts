@@ -1,0 +1,80 @@
+import { describe, expect, test } from 'vitest';
+import { PromptLookup } from './prompt-lookup.ts';
+
+/** One that has seen a plain step of 10 ms. */
+function timed(): PromptLookup {
+  const lookup = new PromptLookup();
+  lookup.observe(0, 0, 10);
+  return lookup;
+}
+
+describe('a guess', () => {
+  test('is what followed the same three tokens before', () => {
+    expect(timed().propose([1, 2, 3, 4, 5, 6, 9, 1, 2, 3], 100)).toEqual([4, 5, 6]);
+    expect(timed().propose([1, 2, 3, 4, 5, 6, 9, 2, 3], 100)).toEqual([]);
+  });
+
+  test('follows the longest match, and of equal ones the latest', () => {
+    const longest = [7, 1, 2, 3, 4, 4, 4, 8, 1, 2, 3, 5, 5, 5, 7, 1, 2, 3];
+    expect(timed().propose(longest, 100)).toEqual([4, 4, 4]);
+    const latest = [1, 2, 3, 4, 4, 4, 1, 2, 3, 5, 5, 5, 1, 2, 3];
+    expect(timed().propose(latest, 100)).toEqual([5, 5, 5]);
+  });
+
+  test('goes on repeating what repeats', () => {
+    expect(timed().propose([1, 2, 1, 2, 1, 2, 1], 100)).toEqual([2, 1, 2]);
+  });
+
+  test('leaves room for the reply', () => {
+    expect(timed().propose([5, 5, 5, 5, 5], 3)).toHaveLength(3);
+    expect(timed().propose([5, 5, 5, 5, 5], 2)).toEqual([]);
+  });
+});
+
+describe('guessing', () => {
+  const repeating = [5, 5, 5, 5, 5];
+
+  test('waits until a plain step has been timed', () => {
+    expect(new PromptLookup().propose(repeating, 100)).toEqual([]);
+  });
+
+  test('is bolder after a guess that was right throughout', () => {
+    const lookup = timed();
+    lookup.observe(3, 3, 15);
+    expect(lookup.propose(repeating, 100)).toHaveLength(7);
+    lookup.observe(7, 6, 20);
+    expect(lookup.propose(repeating, 100)).toHaveLength(3);
+  });
+
+  test.each([0, 0.1, 0.3])(
+    'costs at most 5 % of 64 tokens when %d of guesses are right',
+    (rate) => {
+      const [plainMs, guessMs] = [10, { 3: 15, 7: 20 }];
+      const lookup = new PromptLookup();
+      let [tokens, ms, tries] = [0, 0, 0];
+      while (tokens < 64) {
+        const guesses = lookup.propose(repeating, 100).length;
+        const takes = guesses === 0 ? plainMs : guessMs[guesses as 3 | 7];
+        const right = guesses > 0 && (tries++ * rate) % 1 < rate && rate > 0 ? 1 : 0;
+        lookup.observe(guesses, right, takes);
+        tokens += 1 + right;
+        ms += takes;
+      }
+      expect(tries).toBeGreaterThan(0);
+      expect(ms).toBeLessThanOrEqual((tokens * plainMs) / 0.95);
+    },
+  );
+
+  test('goes on where it pays', () => {
+    const lookup = timed();
+    let ms = 0;
+    for (let tokens = 0; tokens < 64;) {
+      const guesses = lookup.propose(repeating, 100).length;
+      const takes = guesses === 0 ? 10 : 20;
+      lookup.observe(guesses, guesses, takes);
+      tokens += 1 + guesses;
+      ms += takes;
+    }
+    expect(ms).toBeLessThan(64 * 10 * 0.4);
+  });
+});
