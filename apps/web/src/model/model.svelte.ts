@@ -10,9 +10,10 @@ import type {
   Inference,
   ModelManifest,
   OpenedModel,
-  Verdict,
 } from '../workers/inference.ts';
+import { lasting, type KeptVerdict } from '../workers/verdict.ts';
 import { fetchManifest } from './manifest.ts';
+import { beginOpening, forgetCrash } from './opening.ts';
 import { Pace, TokenMeter } from './pace.ts';
 
 export type Phase = 'looking' | 'paused' | 'fetching' | 'opening' | 'ready' | 'failed';
@@ -26,8 +27,6 @@ export interface Speaker {
 const MANIFEST_KEY = 'model-manifest';
 const BACKEND_KEY = 'backend';
 const VERDICT_KEY = 'backend-verdict';
-/** 'open' while a model is being opened: found at a start, the last one ended there. */
-const OPENING_KEY = 'opening';
 
 export class Model {
   phase = $state<Phase>('looking');
@@ -92,7 +91,7 @@ export class Model {
   async chooseBackend(backend: BackendChoice): Promise<void> {
     this.backend = backend;
     await remember(this.#db, BACKEND_KEY, backend);
-    await remember(this.#db, OPENING_KEY, 'never');
+    await forgetCrash(this.#db);
   }
 
   /**
@@ -160,20 +159,15 @@ export class Model {
   async #open(manifest: ModelManifest): Promise<void> {
     this.phase = 'opening';
     const backend = this.backend;
-    const verdict = await recall<Verdict>(this.#db, VERDICT_KEY);
-    const afterCrash = await this.#endedWhileOpening();
+    const verdict = lasting(await recall<KeptVerdict>(this.#db, VERDICT_KEY), Date.now());
+    const { afterCrash, end } = await beginOpening(this.#db);
     this.opened = await finish(
       this.inference.openModel({ manifest, backend, verdict, afterCrash }),
-    ).finally(() => remember(this.#db, OPENING_KEY, afterCrash ? 'crashed' : 'never'));
-    if (this.opened.verdict) await remember(this.#db, VERDICT_KEY, this.opened.verdict);
+    ).finally(end);
+    if (this.opened.verdict?.calm && !verdict) {
+      await remember(this.#db, VERDICT_KEY, { ...this.opened.verdict, atMs: Date.now() });
+    }
     this.phase = 'ready';
-  }
-
-  /** Whether an earlier start died in the middle of opening; it counts until another backend is chosen. */
-  async #endedWhileOpening(): Promise<boolean> {
-    const last = await recall<'open' | 'crashed' | 'never'>(this.#db, OPENING_KEY);
-    await remember(this.#db, OPENING_KEY, 'open');
-    return last === 'open' || last === 'crashed';
   }
 
   #fail(error: unknown, paused: boolean): void {

@@ -40,6 +40,8 @@ export type BackendChoice = 'auto' | Engine;
 export interface Verdict {
   engine: Engine;
   ms: Partial<Record<Engine, number>>;
+  /** The device did little else meanwhile: rounds took about the same time. */
+  calm: boolean;
 }
 
 export interface OpenRequest {

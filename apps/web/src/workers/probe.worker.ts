@@ -1,9 +1,10 @@
-// Tries the engines one after the other and posts the milliseconds of each. A worker of its own: when it is
+// Tries the engines one after the other and posts what each took. A worker of its own: when it is
 // ended, all that the slower engines took is given back.
 import { float32, Graph, op, type RawTensor, type SimdRuntime } from '@rapport/core';
 import { startBackend } from './backend.ts';
 import type { Engine } from './inference.ts';
 import { allowOwnScripts } from './trusted-scripts.ts';
+import type { Trial } from './verdict.ts';
 
 const ROUNDS = 8;
 /** Shapes of a small model's feed-forward layers. */
@@ -22,8 +23,7 @@ interface Adapter {
   isFallbackAdapter?: boolean;
 }
 
-/** Median milliseconds of a round. */
-async function trial(engine: Engine): Promise<number> {
+async function trial(engine: Engine): Promise<Trial> {
   const { runtime } = await startBackend(engine, { readRaw: async () => blocks });
   const session = await runtime.load(products(), (name) => {
     const shape = name.startsWith('up') ? [FFN, HIDDEN] : [HIDDEN, FFN];
@@ -39,7 +39,8 @@ async function trial(engine: Engine): Promise<number> {
   }
   // Its helper threads would stand in the way of the next.
   if (engine === 'simd') await (runtime as SimdRuntime).dispose();
-  return roundsMs.sort((a, b) => a - b)[roundsMs.length >> 1]!;
+  roundsMs.sort((a, b) => a - b);
+  return { engine, fastestMs: roundsMs[0]!, medianMs: roundsMs[roundsMs.length >> 1]! };
 }
 
 /** The feed-forward products of a few layers, one token. */
@@ -65,8 +66,8 @@ function blockBytes(): Uint8Array {
 
 async function tryAll(): Promise<void> {
   for (const engine of await candidates()) {
-    const ms = await trial(engine).catch(() => undefined);
-    if (ms !== undefined) postMessage({ engine, ms });
+    const found = await trial(engine).catch(() => undefined);
+    if (found) postMessage(found);
   }
   postMessage('done');
 }
