@@ -7,7 +7,6 @@ import { Random, type Tokenizer } from '@rapport/core';
 import {
   demonstrationRows,
   documentRow,
-  ownArena,
   rankingsOf,
   runPipeline,
   thumbsOf,
@@ -21,6 +20,7 @@ import type { DatasetRow } from '../store/datasets.ts';
 import { runAttempt, type Training } from './attempt.ts';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import { gateLimitsOf, gateOf } from './gate.ts';
+import { measure } from './measure.ts';
 import { readAdapter, writeAdapter } from './peft.ts';
 import { writeReward } from './reward-file.ts';
 import type { RunSpec } from './spec.ts';
@@ -75,7 +75,7 @@ const train: Training = async function* (spec, folder, signal) {
 
   const current = spec.init && (await readAdapter(spec.init.path, spec.init));
   const arena = { ...ARENA, ...(spec.config['arena'] as Partial<typeof ARENA> | undefined) };
-  const { golden, ...measured } = yield* ownArena(
+  const { golden, measures } = yield* measure(
     {
       ...arena,
       adapter: result.adapter,
@@ -84,13 +84,13 @@ const train: Training = async function* (spec, folder, signal) {
       prompts: heldOutText.slice(0, arena.prompts).map(({ prompt }) => prompt),
       seed: spec.seed + 1,
     },
-    { checkpoint, runtime, endOfTurn },
+    { checkpoint, runtime, tokenizer },
     signal,
   );
   const adapter = join(folder, `adapter-${spec.attempt}`);
   await writeAdapter(adapter, result.adapter);
   await writeReward(adapter, result.reward);
-  const evaluation = { ...result.measures, ...measured };
+  const evaluation = { ...result.measures, ...measures };
   return {
     status: 'done',
     adapter,

@@ -8,6 +8,10 @@ const good = {
   endedFraction: 0.62,
   replyLength: 99,
   baseReplyLength: 93,
+  goldenErrors: 2,
+  baseGoldenErrors: 2,
+  canariesBroken: 0,
+  canariesWrong: 1,
 };
 const failing = (evaluation: Record<string, unknown>, gate: unknown = {}) =>
   gateOf(evaluation, gateLimitsOf(gate))
@@ -25,12 +29,15 @@ test.each([
   [{ endedFraction: 0.29 }, 'replies that end'],
   [{ replyLength: 187 }, 'length drift'],
   [{ replyLength: 46 }, 'length drift'],
+  [{ goldenErrors: 3 }, 'golden pairs, more errors'],
+  [{ canariesBroken: 1 }, 'canaries broken'],
+  [{ canariesWrong: 2 }, 'canaries wrong'],
 ])('%j does not pass: %s', (change, name) => {
   expect(failing({ ...good, ...change })).toEqual([name]);
 });
 
 test('what was not measured, or is no number, does not pass', () => {
-  expect(failing({})).toHaveLength(5);
+  expect(failing({})).toHaveLength(8);
   expect(failing({ ...good, kl: NaN })).toEqual(['KL']);
 });
 

@@ -3,6 +3,7 @@ import * as v from 'valibot';
 import { limitsOf } from './limits.ts';
 import type { Gate, GateCheck } from './spec.ts';
 
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const fraction = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
 
 /** Limits, each with the measurement it bounds, as `"gate"` of a run's config sets them. */
@@ -17,6 +18,12 @@ const GateLimits = v.strictObject({
   endedFraction: v.optional(fraction, 0.3),
   /** Length of replies over that of the release in use: at most so many times longer or shorter. */
   lengthRatio: v.optional(v.pipe(v.number(), v.minValue(1)), 2),
+  /** Golden pairs whose worse reply is preferred, beyond those of the base. */
+  goldenErrors: v.optional(count, 0),
+  /** Canaries that the base answers and the adapter does not: empty, endless or in a loop. */
+  canariesBroken: v.optional(count, 0),
+  /** Canaries that the base answers right and the adapter wrong. */
+  canariesWrong: v.optional(count, 1),
 });
 type GateLimits = v.InferOutput<typeof GateLimits>;
 
@@ -24,8 +31,8 @@ type GateLimits = v.InferOutput<typeof GateLimits>;
 export const gateLimitsOf = (config: unknown): GateLimits => limitsOf(GateLimits, 'gate', config);
 
 /**
- * Checks an evaluation `{kl, nllChange, low, endedFraction, replyLength, baseReplyLength}`. What was
- * not measured does not pass.
+ * Checks an evaluation by the names of its measurements; `nllChange` in percent. What was not measured
+ * does not pass.
  */
 export function gateOf(evaluation: Record<string, unknown>, limits: GateLimits): Gate {
   const measured = (name: string) =>
@@ -36,12 +43,17 @@ export function gateOf(evaluation: Record<string, unknown>, limits: GateLimits):
     check(name, value, (x) => x >= limit, `at least ${limit}`);
   const [length, before] = [measured('replyLength'), measured('baseReplyLength')];
   const drift = length && before ? Math.max(length / before, before / length) : undefined;
+  const [errors, known] = [measured('goldenErrors'), measured('baseGoldenErrors')];
+  const more = errors !== undefined && known !== undefined ? errors - known : undefined;
   const checks = [
     atMost('KL', measured('kl'), limits.kl),
     atMost('held-out NLL, change in %', measured('nllChange'), limits.nllChange),
     atLeast('own arena, lower bound', measured('low'), limits.winRateLow),
     atLeast('replies that end', measured('endedFraction'), limits.endedFraction),
     atMost('length drift', drift, limits.lengthRatio),
+    atMost('golden pairs, more errors', more, limits.goldenErrors),
+    atMost('canaries broken', measured('canariesBroken'), limits.canariesBroken),
+    atMost('canaries wrong', measured('canariesWrong'), limits.canariesWrong),
   ];
   return { passed: checks.every(({ passed }) => passed), checks };
 }

@@ -45,6 +45,8 @@ export type {
 } from './evaluation/simulate.ts';
 export { ownArena } from './evaluation/own-arena.ts';
 export type { ArenaResult, ArenaSpec } from './evaluation/own-arena.ts';
+export { goldenErrors } from './evaluation/golden-pairs.ts';
+export { askCanaries } from './evaluation/canaries.ts';
 export { evaluateReward } from './evaluation/evaluate-reward.ts';
 export type { AnnotatedRanking } from './evaluation/evaluate-reward.ts';
 export { arena } from './evaluation/arena.ts';

@@ -1,10 +1,9 @@
 // What can be said of a new adapter without asking a person: it against the one in use, on prompts kept
 // apart, judged by the reward model; how far it went; whether its replies still end.
 import { Random } from '@rapport/core';
-import type { Adapter, Checkpoint, Runtime } from '@rapport/core';
-import { Speaker } from '../rollout/speaker.ts';
-import type { SampledReply } from '../rollout/speaker.ts';
-import { Policy } from '../train/policy.ts';
+import type { Adapter } from '@rapport/core';
+import type { SampledReply, Speaker } from '../rollout/speaker.ts';
+import type { Policy } from '../train/policy.ts';
 import { featuresOf, rewardOf } from '../train/reward.ts';
 import type { RewardModel } from '../train/reward.ts';
 import { winRate } from './win-rate.ts';
@@ -44,16 +43,12 @@ export interface GoldenTokens {
 /** Samples, judges and measures; yields how far it is, returns the measurements and a golden test. */
 export async function* ownArena(
   spec: ArenaSpec,
-  platform: { checkpoint: Checkpoint; runtime: Runtime; endOfTurn: number },
+  { policy, speaker }: { policy: Policy; speaker: Speaker },
   signal?: AbortSignal,
 ): AsyncGenerator<
   { stage: 'arena'; step: number; of: number },
   ArenaResult & { golden: GoldenTokens }
 > {
-  const { checkpoint, runtime, endOfTurn } = platform;
-  const policy = new Policy(checkpoint, runtime);
-  const { fromLayer } = policy.place;
-  const speaker = await Speaker.create(checkpoint, runtime, { endOfTurn, fromLayer });
   const { samples: replies, maxTokens, temperature, seed } = spec;
   const options = { replies, maxTokens, temperature, seed, ...(signal && { signal }) };
   const half = spec.prompts.length * replies;
@@ -68,29 +63,24 @@ export async function* ownArena(
       told = done;
     }
   };
-  try {
-    const ours = yield* sample(spec.adapter, 0);
-    const theirs = yield* sample(spec.current, half);
-    const golden = await goldenOf(speaker, spec.prompts[0]!, spec.adapter);
-    const judge = async (groups: SampledReply[][]) => {
-      const scores = await scoresOf(policy, groups.flat(), null, signal);
-      const rewards = scores.map((score) => rewardOf(spec.reward, featuresOf(score)));
-      return groups.map((_, p) => rewards.slice(p * replies, (p + 1) * replies));
-    };
-    const interval = winRate(await judge(ours), await judge(theirs), new Random(99));
-    const length = (groups: SampledReply[][]) => average(groups.flat().map((r) => r.tokens.length));
-    return {
-      ...interval,
-      kl: await klOf(policy, ours.flat(), spec.adapter, signal),
-      endedFraction: average(ours.flat().map((r) => Number(r.ended))),
-      replyLength: length(ours),
-      baseReplyLength: length(theirs),
-      golden,
-    };
-  } finally {
-    await speaker.dispose();
-    await policy.dispose();
-  }
+  const ours = yield* sample(spec.adapter, 0);
+  const theirs = yield* sample(spec.current, half);
+  const golden = await goldenOf(speaker, spec.prompts[0]!, spec.adapter);
+  const judge = async (groups: SampledReply[][]) => {
+    const scores = await scoresOf(policy, groups.flat(), null, signal);
+    const rewards = scores.map((score) => rewardOf(spec.reward, featuresOf(score)));
+    return groups.map((_, p) => rewards.slice(p * replies, (p + 1) * replies));
+  };
+  const interval = winRate(await judge(ours), await judge(theirs), new Random(99));
+  const length = (groups: SampledReply[][]) => average(groups.flat().map((r) => r.tokens.length));
+  return {
+    ...interval,
+    kl: await klOf(policy, ours.flat(), spec.adapter, signal),
+    endedFraction: average(ours.flat().map((r) => Number(r.ended))),
+    replyLength: length(ours),
+    baseReplyLength: length(theirs),
+    golden,
+  };
 }
 
 async function goldenOf(
