@@ -22,8 +22,9 @@ export interface Receipt {
 }
 
 /**
- * Erases the events `ids` of a device and whatever they corrected, in a transaction of the caller.
- * Ids that have not arrived are remembered too.
+ * Erases the events `ids` and whatever they corrected, in a transaction of the caller, as `device` asked.
+ * Ids that have not arrived are remembered too. Whoever knows an id may erase it: the device that sent
+ * the event, perhaps under an earlier enrolment, is the only one that was told.
  */
 export async function eraseEvents(
   tx: Queries,
@@ -31,14 +32,13 @@ export async function eraseEvents(
   ids: readonly string[],
 ): Promise<string> {
   const erasedAt = Date.now();
-  const gone = await withCorrected(tx, device, ids);
+  const gone = await withCorrected(tx, ids);
   const datasets: string[] = [];
   let events = 0;
   for (let from = 0; from < gone.length; from += AT_ONCE) {
     const some = gone.slice(from, from + AT_ONCE);
     const found = await tx
       .deleteFrom('events')
-      .where('device', '=', device)
       .where('id', 'in', some)
       .returning('snapshot_id')
       .execute();
@@ -115,17 +115,12 @@ export async function readReceipt(db: Queries, id: string): Promise<Receipt> {
 }
 
 /** An erased judgement must not come back as the older one that it corrected. */
-async function withCorrected(
-  tx: Queries,
-  device: string,
-  ids: readonly string[],
-): Promise<string[]> {
+async function withCorrected(tx: Queries, ids: readonly string[]): Promise<string[]> {
   const all = new Set(ids);
   for (const id of all) {
     const row = await tx
       .selectFrom('events')
       .select(['supersedes', 'type'])
-      .where('device', '=', device)
       .where('id', '=', id)
       .executeTakeFirst();
     if (row?.supersedes && row.type !== 'erase') all.add(row.supersedes);

@@ -27,12 +27,33 @@ describe('taking events', () => {
     expect(await take({ ...vote, at: 99 })).toEqual(['duplicate']);
   });
 
-  test('two devices may use one id', async () => {
+  test('what a device sends again under a new enrolment is one event, and can be taken back', async () => {
     const { db, take } = await scene();
-    const other = await enrol(db);
+    const [vote, corrected] = [aVote(), aVote()];
+    await take(vote, corrected);
+    const { device } = await enrol(db);
+    const again = async (...events: unknown[]) =>
+      (await takeEvents(db, device, events)).map(({ status, code }) => code ?? status);
+    expect(await again(vote, { ...vote, body: aVote(-1).body })).toEqual(['duplicate', 'id_reuse']);
+    expect(await countJudgements(db)).toMatchObject({ votes: 2, unused: 2 });
+    const newer = aVote(-1, { supersedes: corrected.id });
+    expect(await again(newer, anErasure(vote.id), vote)).toEqual([
+      'accepted',
+      'accepted',
+      'tombstoned',
+    ]);
+    const { id } = await freezeDataset(db);
+    expect((await datasetRows(db, id)).map((row) => row.id)).toEqual([newer.id]);
+  });
+
+  test('what an erased device sends again under a new enrolment stays erased', async () => {
+    const { db, device, take } = await scene();
     const vote = aVote();
-    expect(await take(vote)).toEqual(['accepted']);
-    expect((await takeEvents(db, other.device, [vote]))[0]!.status).toBe('accepted');
+    await take(vote);
+    await eraseDevice(db, device);
+    const other = await enrol(db);
+    expect((await takeEvents(db, other.device, [vote]))[0]!.status).toBe('tombstoned');
+    expect(await idsOf(db)).toEqual([]);
   });
 
   test('one bad event does not block the others', async () => {

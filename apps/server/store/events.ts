@@ -1,5 +1,6 @@
 // Judgements as they arrive: each once, corrections folded, erased ones gone for good. A whole batch
-// is one transaction, so an answer means that everything it accepts is on the disk.
+// is one transaction, so an answer means that everything it accepts is on the disk. An event is known
+// by its id, whichever device sends it: a device that had to enrol again has a new name and old events.
 import {
   canonicalJson,
   readEvent,
@@ -48,25 +49,20 @@ async function takeEvent(
   hash: string,
 ): Promise<EventResult> {
   const { id, supersedes = null } = event;
-  if (await isErased(tx, device, id)) {
+  if (await isErased(tx, id)) {
     // What it corrected was meant to be forgotten with it, and may arrive only now.
     if (supersedes && event.type !== 'erase') await eraseEvents(tx, device, [supersedes]);
     return { id, status: 'tombstoned' };
   }
-  const known = await tx
-    .selectFrom('events')
-    .select('hash')
-    .where('device', '=', device)
-    .where('id', '=', id)
-    .executeTakeFirst();
-  if (known?.hash === hash) return { id, status: 'duplicate' };
-  if (known) return { id, status: 'rejected', code: 'id_reuse' };
+  const known = await tx.selectFrom('events').select('hash').where('id', '=', id).execute();
+  if (known.some((row) => row.hash === hash)) return { id, status: 'duplicate' };
+  if (known.length > 0) return { id, status: 'rejected', code: 'id_reuse' };
   const targets = event.type === 'erase' ? targetsOf(event) : [];
   if (event.type === 'erase' && targets.length === 0)
     return { id, status: 'rejected', code: 'invalid:supersedes' };
   await insert(tx, device, event, hash);
   if (event.type === 'erase') await eraseEvents(tx, device, targets);
-  else await fold(tx, device, id, supersedes);
+  else await fold(tx, id, supersedes);
   return { id, status: 'accepted' };
 }
 
@@ -75,11 +71,10 @@ function targetsOf(event: FeedbackEvent & { type: 'erase' }): string[] {
   return [...(event.supersedes ? [event.supersedes] : []), ...(id ? [id] : []), ...ids];
 }
 
-async function isErased(tx: Queries, device: string, id: string): Promise<boolean> {
+async function isErased(tx: Queries, id: string): Promise<boolean> {
   const row = await tx
     .selectFrom('tombstones')
     .select('id')
-    .where('device', '=', device)
     .where('id', '=', id)
     .executeTakeFirst();
   return row !== undefined;
@@ -106,28 +101,21 @@ async function insert(tx: Queries, device: string, event: FeedbackEvent, hash: s
 }
 
 /** Marks what is corrected, in whichever order the two arrived. */
-async function fold(tx: Queries, device: string, id: string, supersedes: string | null) {
+async function fold(tx: Queries, id: string, supersedes: string | null) {
   if (supersedes)
     await tx
       .updateTable('events')
       .set({ superseded_by: id })
-      .where('device', '=', device)
       .where('id', '=', supersedes)
       .execute();
   const newer = await tx
     .selectFrom('events')
     .select('id')
-    .where('device', '=', device)
     .where('supersedes', '=', id)
     .where('type', '!=', 'erase')
     .executeTakeFirst();
   if (newer)
-    await tx
-      .updateTable('events')
-      .set({ superseded_by: newer.id })
-      .where('device', '=', device)
-      .where('id', '=', id)
-      .execute();
+    await tx.updateTable('events').set({ superseded_by: newer.id }).where('id', '=', id).execute();
 }
 
 /** How many current judgements there are, and how many no dataset has taken. */

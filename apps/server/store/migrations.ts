@@ -1,11 +1,11 @@
 // The schema's history. A migration that was released is never changed; a new one follows it.
 import { sql, type Kysely, type Migration } from 'kysely';
 
-const first: Migration = {
+const migrationOf = (statements: readonly string[]): Migration => ({
   async up(db: Kysely<unknown>) {
-    for (const statement of FIRST) await sql.raw(statement).execute(db);
+    for (const statement of statements) await sql.raw(statement).execute(db);
   },
-};
+});
 
 const FIRST = [
   `create table devices (id text primary key, token_hash text unique, enrolled_at bigint not null,
@@ -41,4 +41,22 @@ const FIRST = [
      action text not null, detail text not null)`,
 ];
 
-export const migrations: Record<string, Migration> = { '001-first': first };
+/** An event is known by its id alone: a device that enrolled anew sends what it had under its new name. */
+const ONE_ROW_PER_EVENT = [
+  `delete from events where exists (select 1 from events first
+     where first.id = events.id and first.hash = events.hash
+       and (first.received_at < events.received_at
+         or (first.received_at = events.received_at and first.device < events.device)))`,
+  `create index events_by_id on events (id)`,
+  `drop index events_by_supersedes`,
+  `create index events_by_supersedes on events (supersedes)`,
+  `update events set superseded_by = (select min(newer.id) from events newer
+       where newer.supersedes = events.id and newer.type <> 'erase')
+     where superseded_by is null and type <> 'erase'`,
+  `create index tombstones_by_id on tombstones (id)`,
+];
+
+export const migrations: Record<string, Migration> = {
+  '001-first': migrationOf(FIRST),
+  '002-one-row-per-event': migrationOf(ONE_ROW_PER_EVENT),
+};
