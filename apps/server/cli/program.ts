@@ -7,6 +7,7 @@ import { evaluateCommands } from './commands/evaluate.ts';
 import { feedbackCommands } from './commands/feedback.ts';
 import { releaseCommands } from './commands/release.ts';
 import { trainCommands } from './commands/train.ts';
+import { inWords } from '../store/full-disk.ts';
 
 /** Every room adds its commands. */
 const ROOMS = [
@@ -53,7 +54,8 @@ function overrideExits(command: Command): void {
 }
 
 /** Message, then remedy. */
-function explain(error: unknown): number {
+function explain(thrown: unknown): number {
+  const error = inWords(thrown);
   const { code, message, remedy, stack } = error as Partial<
     Error & { code: string; remedy: string }
   >;

@@ -2,6 +2,7 @@
 import type { Context } from 'hono';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { RapportError } from '@rapport/core';
+import { inWords } from '../store/full-disk.ts';
 
 /** A refusal with the status it is answered with. */
 export class Refusal extends RapportError {
@@ -21,9 +22,14 @@ export class Refusal extends RapportError {
   }
 }
 
+const RETRY_AFTER_SECONDS = 60;
+
 /** Answers an error; what nobody foresaw shows only the id of its request. */
-export function answerError(error: unknown, c: Context): Response {
+export function answerError(thrown: unknown, c: Context): Response {
+  const error = inWords(thrown);
   if (error instanceof Refusal) return c.json(wordsOf(error), error.status, error.headers);
+  if (error instanceof RapportError && error.code === 'store/disk-full')
+    return c.json(wordsOf(error), 503, { 'Retry-After': String(RETRY_AFTER_SECONDS) });
   if (error instanceof RapportError)
     return c.json(wordsOf(error), /unknown|missing/.test(error.code) ? 404 : 400);
   const requestId = c.get('requestId') as string;

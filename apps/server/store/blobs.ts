@@ -2,10 +2,11 @@
 // registered where it already lies (a downloaded model is not copied).
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, rename, stat } from 'node:fs/promises';
+import { mkdir, open, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { RapportError, type BlobFile, type Chunks } from '@rapport/core';
 import type { Database } from './database.ts';
+import { writeWhole } from './write-whole.ts';
 
 const CHUNK_BYTES = 1 << 20;
 
@@ -29,12 +30,7 @@ export class Blobs {
     const { digest, chunks } = hashChunks(bytes);
     await mkdir(this.#folder, { recursive: true });
     const path = join(this.#folder, digest);
-    const temporary = `${path}.${process.pid}.${Date.now()}`;
-    const file = await open(temporary, 'wx', 0o600);
-    await file.writeFile(bytes);
-    await file.sync();
-    await file.close();
-    await rename(temporary, path);
+    await writeWhole(path, bytes);
     await this.#register(digest, null, bytes.length, chunks);
     return { name, digest, sizeBytes: bytes.length, chunks };
   }

@@ -3,7 +3,9 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { mkdir } from 'node:fs/promises';
-import { cancelFile, progressFile, resultFile, writeWhole } from './files.ts';
+import { writeWhole } from '../store/write-whole.ts';
+import { cancelFile, progressFile, resultFile } from './files.ts';
+import { inWords } from '../store/full-disk.ts';
 import type { Failure, RunSpec, TrainingResult } from './spec.ts';
 
 /** Trains; yields progress, returns a finished result. Throws when `signal` aborts. */
@@ -44,7 +46,8 @@ async function follow(steps: ReturnType<Training>, folder: string): Promise<Trai
   }
 }
 
-function wordsOf(error: unknown): Failure {
+function wordsOf(thrown: unknown): Failure {
+  const error = inWords(thrown);
   const { code, message, remedy, stack } = error as Partial<Failure> & { stack?: string };
   if (code && remedy && message) return { code, message, remedy };
   return {

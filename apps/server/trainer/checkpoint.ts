@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { deserialize, serialize } from 'node:v8';
 import type { Platform } from '@rapport/rlhf';
-import { writeWhole } from './files.ts';
+import { writeWhole } from '../store/write-whole.ts';
 
 type State = NonNullable<Platform['resume']>;
 

@@ -1,5 +1,5 @@
-// The files of a run, and how they are written so that a reader never sees half of one.
-import { open, readFile, rename } from 'node:fs/promises';
+// The files of a run, and how its progress is followed.
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 export const specFile = (folder: string, attempt: number) => join(folder, `run-${attempt}.json`);
@@ -8,16 +8,6 @@ export const resultFile = (folder: string, attempt: number) =>
 export const cancelFile = (folder: string, attempt: number) => join(folder, `cancel-${attempt}`);
 export const progressFile = (folder: string) => join(folder, 'progress.jsonl');
 export const rowsFile = (folder: string) => join(folder, 'rows.jsonl');
-
-/** Puts `text` under a name in one durable step. */
-export async function writeWhole(path: string, text: string | Uint8Array): Promise<void> {
-  const temporary = `${path}.part`;
-  const file = await open(temporary, 'w', 0o600);
-  await file.writeFile(text);
-  await file.sync();
-  await file.close();
-  await rename(temporary, path);
-}
 
 /** Whole lines of a file from byte `cursor` on, and the cursor behind the last of them. */
 export async function linesFrom(

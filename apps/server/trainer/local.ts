@@ -5,7 +5,8 @@ import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { cancelFile, linesFrom, progressFile, resultFile, specFile, writeWhole } from './files.ts';
+import { writeWhole } from '../store/write-whole.ts';
+import { cancelFile, linesFrom, progressFile, resultFile, specFile } from './files.ts';
 import type { JobStatus, RunSpec, Trainer, TrainingResult } from './spec.ts';
 
 const CHILD = fileURLToPath(new URL('./child.ts', import.meta.url));

@@ -15,10 +15,12 @@ import type { Database } from '../store/database.ts';
 import { findDataset, freezeDataset, learnedRows, listDatasets } from '../store/datasets.ts';
 import { enrolments } from '../store/devices.ts';
 import { countJudgements } from '../store/events.ts';
+import { inWords } from '../store/full-disk.ts';
 import type { RunStatus, RunTable } from '../store/schema.ts';
 import { recall, remember } from '../store/settings.ts';
 import { uuidv7 } from '../store/uuid.ts';
-import { cancelFile, linesFrom, progressFile, rowsFile, writeWhole } from './files.ts';
+import { writeWhole } from '../store/write-whole.ts';
+import { cancelFile, linesFrom, progressFile, rowsFile } from './files.ts';
 import type { LocalTrainer } from './local.ts';
 import { gateLimitsOf } from './gate.ts';
 import { safetyOf, screen } from './screening.ts';
@@ -296,11 +298,16 @@ export class Runs {
       .executeTakeFirstOrThrow();
     const prepared = await this.#prepare(row).catch((error: unknown) => asFailure(error));
     if ('status' in prepared) return this.#finish(id, row.attempt, prepared);
-    const ref = await this.#trainer.submit(this.#folder(id), prepared);
+    const ref = await this.#trainer
+      .submit(this.#folder(id), prepared)
+      .catch((error: unknown) => asFailure(error));
+    if (typeof ref !== 'string') return this.#finish(id, row.attempt, ref);
     const ended = this.#trainer
       .ended(ref)
       .then((result) => this.#finish(id, row.attempt, result))
       .catch((error: unknown) => this.#finish(id, row.attempt, asFailure(error)))
+      // A store that takes nothing any more: `failOrphans` marks the run when it does again.
+      .catch(() => {})
       .finally(() => this.#active.delete(id));
     this.#active.set(id, { ref, ended });
   }
@@ -457,7 +464,8 @@ function runOf(row: RunTable): Run {
   };
 }
 
-function asFailure(error: unknown): Extract<TrainingResult, { status: 'failed' }> {
+function asFailure(thrown: unknown): Extract<TrainingResult, { status: 'failed' }> {
+  const error = inWords(thrown);
   const known = error instanceof RapportError;
   return {
     status: 'failed',
