@@ -8,6 +8,7 @@ import {
   type Signed,
 } from '@rapport/core';
 import type { Database, Queries } from '../store/database.ts';
+import { datasetsUpTo } from '../store/datasets.ts';
 import { readKeys } from './keys.ts';
 
 export interface StoredRelease {
@@ -20,30 +21,59 @@ export interface StoredRelease {
   flagged: boolean;
 }
 
+/** The run a release comes from. */
+export interface Origin {
+  run: string;
+  dataset: string;
+  /** When the run was started: what was erased since was learned from all the same. */
+  since: number;
+  /** How many judgements of each device it learned from. */
+  learned: ReadonlyMap<string, number>;
+}
+
 /** Signs a release and keeps it; the same content is the same release. */
 export async function addRelease(
   db: Database,
   dataFolder: string,
   release: Release,
-  origin: { run?: string; dataset?: string } = {},
+  origin?: Origin,
 ): Promise<string> {
   const { release: key } = await readKeys(db, dataFolder);
   const id = await digestOf(release);
   const envelope = await signDocument(release, [key]);
-  const flagged = await parentFlag(db, release);
-  await db
-    .insertInto('releases')
-    .values({
-      id,
-      envelope: JSON.stringify(envelope),
-      run: origin.run ?? null,
-      dataset: origin.dataset ?? null,
-      created_at: Date.now(),
-      flagged_at: flagged,
-    })
-    .onConflict((conflict) => conflict.column('id').doNothing())
-    .execute();
+  await db.transaction().execute(async (tx) => {
+    const flagged = (await parentFlag(tx, release)) ?? (origin && (await datasetFlag(tx, origin)));
+    await tx
+      .insertInto('releases')
+      .values({
+        id,
+        envelope: JSON.stringify(envelope),
+        run: origin?.run ?? null,
+        dataset: origin?.dataset ?? null,
+        created_at: Date.now(),
+        flagged_at: flagged ?? null,
+      })
+      .onConflict((conflict) => conflict.column('id').doNothing())
+      .execute();
+    for (const [device, judgements] of origin?.learned ?? [])
+      await tx
+        .insertInto('learned')
+        .values({ release: id, device, judgements })
+        .onConflict((conflict) => conflict.columns(['release', 'device']).doNothing())
+        .execute();
+  });
   return id;
+}
+
+/** How many judgements of `device` a release learned from. */
+export async function learnedFrom(db: Queries, release: string, device: string): Promise<number> {
+  const row = await db
+    .selectFrom('learned')
+    .select('judgements')
+    .where('release', '=', release)
+    .where('device', '=', device)
+    .executeTakeFirst();
+  return row?.judgements ?? 0;
 }
 
 /** What goes on from a flagged release has learned from the same. */
@@ -54,6 +84,17 @@ async function parentFlag(db: Queries, { parents }: Release): Promise<number | n
     .select('flagged_at')
     .where('id', 'in', parents)
     .where('flagged_at', 'is not', null)
+    .executeTakeFirst();
+  return row?.flagged_at ?? null;
+}
+
+/** What was erased while the run was under way is in the release, though in no dataset any more. */
+async function datasetFlag(db: Queries, { dataset, since }: Origin): Promise<number | null> {
+  const row = await db
+    .selectFrom('datasets')
+    .select('flagged_at')
+    .where('id', 'in', await datasetsUpTo(db, dataset))
+    .where('flagged_at', '>=', since)
     .executeTakeFirst();
   return row?.flagged_at ?? null;
 }

@@ -5,8 +5,7 @@ import { notFound } from '../http/answer.ts';
 import { currentChannel } from '../releases/channel.ts';
 import { newestRoot, rootVersion } from '../releases/keys.ts';
 import { modelOfClients } from '../releases/model.ts';
-import { findRelease } from '../releases/registry.ts';
-import { datasetsUpTo } from '../store/datasets.ts';
+import { findRelease, learnedFrom } from '../releases/registry.ts';
 import { deviceOfRequest } from './bearer.ts';
 
 export function releaseRoutes({ db, dataFolder }: Context) {
@@ -32,14 +31,7 @@ export function releaseRoutes({ db, dataFolder }: Context) {
     })
     .get('/releases/:id{[0-9a-f]{64}}/mine', async (c) => {
       const device = await deviceOfRequest(c, db);
-      const { dataset } = await findRelease(db, c.req.param('id'));
-      const row = await db
-        .selectFrom('events')
-        .select(({ fn }) => fn.countAll<number>().as('votes'))
-        .where('snapshot_id', 'in', await datasetsUpTo(db, dataset ?? ''))
-        .where('superseded_by', 'is', null)
-        .where('device', '=', device)
-        .executeTakeFirstOrThrow();
-      return c.json({ votes: row.votes }, 200);
+      const { id } = await findRelease(db, c.req.param('id'));
+      return c.json({ votes: await learnedFrom(db, id, device) }, 200);
     });
 }

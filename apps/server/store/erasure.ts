@@ -131,12 +131,7 @@ async function withCorrected(tx: Queries, ids: readonly string[]): Promise<strin
 /** Flags datasets, the releases trained on them, and the releases that go on from those. */
 async function flag(tx: Queries, datasets: readonly string[], at: number): Promise<string[]> {
   if (datasets.length === 0) return [];
-  await tx
-    .updateTable('datasets')
-    .set({ flagged_at: at })
-    .where('id', 'in', datasets)
-    .where('flagged_at', 'is', null)
-    .execute();
+  await tx.updateTable('datasets').set({ flagged_at: at }).where('id', 'in', datasets).execute();
   const rows = await tx
     .selectFrom('releases')
     .select(['id', 'dataset', 'envelope'])

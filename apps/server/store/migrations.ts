@@ -56,7 +56,19 @@ const ONE_ROW_PER_EVENT = [
   `create index tombstones_by_id on tombstones (id)`,
 ];
 
+/** How many judgements of a device a release learned from; for releases so far, what their datasets held. */
+const LEARNED = [
+  `create table learned (release text not null, device text not null, judgements integer not null,
+     primary key (release, device))`,
+  `insert into learned select releases.id, events.device, count(*) from releases
+     join datasets mine on mine.id = releases.dataset
+     join datasets taken on taken.created_at <= mine.created_at
+     join events on events.snapshot_id = taken.id
+     where events.superseded_by is null group by releases.id, events.device`,
+];
+
 export const migrations: Record<string, Migration> = {
   '001-first': migrationOf(FIRST),
   '002-one-row-per-event': migrationOf(ONE_ROW_PER_EVENT),
+  '003-learned': migrationOf(LEARNED),
 };

@@ -9,6 +9,7 @@ export interface Tables {
   datasets: DatasetTable;
   runs: RunTable;
   releases: ReleaseTable;
+  learned: { release: string; device: string; judgements: number };
   channels: { version: number; envelope: string; reason: string; created_at: number };
   roots: { version: number; envelope: string };
   blobs: BlobTable;
@@ -62,7 +63,7 @@ export interface DatasetTable {
   edits: number;
   devices: number;
   created_at: number;
-  /** Something it held was erased since. */
+  /** When something it held was last erased. */
   flagged_at: number | null;
 }
 

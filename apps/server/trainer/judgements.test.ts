@@ -1,6 +1,6 @@
 import { beforeAll, expect, test } from 'vitest';
 import { buildTokenizer, type Tokenizer } from '@rapport/core';
-import { rankingsOf, thumbsOf } from '@rapport/rlhf';
+import { rankingsOf, readBy, thumbsOf } from '@rapport/rlhf';
 import { tinyTokenizer } from '../../../tests/support/tiny-tokenizer.ts';
 import { aRanking, aVote } from '../store/test-store.ts';
 import type { DatasetRow } from '../store/datasets.ts';
@@ -60,4 +60,17 @@ test('sampled ids end their turn if the model ended it, not where it was cut or 
   expect(vote(ids)).toEqual(ids);
   // Ids that spell something else are not believed.
   expect(vote(tokenizer.encode('No'))).toEqual(said('Hi'));
+});
+
+test('what a method cannot read does not count as learned from', () => {
+  const [tie, ranking] = [rowOf(aRanking([1, 1])), rowOf(aRanking())];
+  const alone = rowOf(aVote(1));
+  const [up, down] = [aVote(1), aVote(-1)].map((vote) => {
+    const asked = [{ role: 'user', content: 'Something else' }];
+    return rowOf({ ...vote, body: { ...(vote.body as object), prompt: asked } });
+  });
+  const all = [tie, ranking, alone, up!, down!];
+  expect(readBy('ppo', all)).toEqual([ranking, up, down]);
+  expect(readBy('kto', all)).toEqual([alone, up, down]);
+  expect(readBy('kto', [tie, ranking])).toEqual([ranking]);
 });

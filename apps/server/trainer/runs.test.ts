@@ -3,8 +3,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { currentChannel } from '../releases/channel.ts';
-import { findRelease } from '../releases/registry.ts';
-import { aVote } from '../store/test-store.ts';
+import { findRelease, learnedFrom } from '../releases/registry.ts';
+import { enrol, listDevices } from '../store/devices.ts';
+import { eraseDevice, readReceipt } from '../store/erasure.ts';
+import { aRanking, aVote } from '../store/test-store.ts';
 import { countJudgements, takeEvents } from '../store/events.ts';
 import { contextWithVotes, temporaryContext } from '../test-context.ts';
 import type { Run } from './runs.ts';
@@ -59,8 +61,38 @@ describe('a run', () => {
       dataset: { count: 1, devices: 1 },
       evaluation: { setAside: { deviceShare: 1, quotedReply: 0 } },
     });
+    const { device, release } = { device: (await listDevices(db))[0]!.id, release: run.release! };
+    expect(await learnedFrom(db, release, device)).toBe(1);
     const none = await ended({ steps: 1, safety: { devicesPerPrompt: 2 } });
     expect(none.run).toMatchObject({ status: 'failed', failure: { code: 'dataset/set-aside' } });
+  });
+
+  test('whose votes were erased on the way is flagged, and no receipt calls it clean', async () => {
+    const context = await contextWithVotes();
+    const { db, runs, device } = context;
+    const { id } = await runs.start({ config: { seed: 5, steps: 20 } });
+    const { receipt } = await eraseDevice(db, device);
+    const { release } = await runs.wait(id);
+    expect((await findRelease(db, release!)).flagged).toBe(true);
+    expect((await readReceipt(db, receipt)).cleanRelease).toBeNull();
+    // The next one learns from what is left.
+    const other = await enrol(db);
+    await takeEvents(db, other.device, [aRanking()]);
+    const next = await runs.wait((await runs.start({ config: { seed: 6, steps: 1 } })).id);
+    expect((await readReceipt(db, receipt)).cleanRelease).toBe(next.release);
+  });
+
+  test('counts what it learned from, not the ties and the thumbs it cannot read', async () => {
+    const context = await contextWithVotes();
+    const { db, runs, device } = context;
+    await takeEvents(db, device, [aRanking([1, 1]), aVote()]);
+    const run = await runs.wait((await runs.start({ config: { seed: 5, steps: 1 } })).id);
+    expect((await findRelease(db, run.release!)).envelope.signed).toMatchObject({
+      dataset: { count: 2, devices: 1 },
+      evaluation: { setAside: { undecided: 2 } },
+    });
+    expect(await learnedFrom(db, run.release!, device)).toBe(2);
+    expect(await learnedFrom(db, run.release!, 'nobody')).toBe(0);
   });
 
   test.each(['gate', 'safety'])(

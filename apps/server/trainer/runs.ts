@@ -1,10 +1,11 @@
 // Training runs: started, followed, cancelled, resumed, and turned into releases. The run table is the
 // truth; only the newest attempt of a run may write its end.
 import { randomInt } from 'node:crypto';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RapportError } from '@rapport/core';
+import { readBy } from '@rapport/rlhf';
 import { buildRelease } from '../releases/build.ts';
 import { currentChannel, offerCandidate, promote } from '../releases/channel.ts';
 import { ownBase } from '../releases/model.ts';
@@ -12,15 +13,21 @@ import { addRelease, findRelease } from '../releases/registry.ts';
 import { audit } from '../store/audit.ts';
 import type { Blobs } from '../store/blobs.ts';
 import type { Database } from '../store/database.ts';
-import { findDataset, freezeDataset, learnedRows, listDatasets } from '../store/datasets.ts';
+import {
+  findDataset,
+  freezeDataset,
+  learnedRows,
+  listDatasets,
+  type DatasetRow,
+} from '../store/datasets.ts';
 import { enrolments } from '../store/devices.ts';
-import { countJudgements } from '../store/events.ts';
 import { inWords } from '../store/full-disk.ts';
+import { countJudgements } from '../store/events.ts';
 import type { RunStatus, RunTable } from '../store/schema.ts';
 import { recall, remember } from '../store/settings.ts';
 import { uuidv7 } from '../store/uuid.ts';
 import { writeWhole } from '../store/write-whole.ts';
-import { cancelFile, linesFrom, progressFile, rowsFile } from './files.ts';
+import { cancelFile, linesFrom, progressFile, rowsFile, specFile } from './files.ts';
 import type { LocalTrainer } from './local.ts';
 import { gateLimitsOf } from './gate.ts';
 import { safetyOf, screen } from './screening.ts';
@@ -321,7 +328,7 @@ export class Runs {
     const base = current?.base ?? (await ownBase(db));
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const config = JSON.parse(row.config) as Record<string, unknown> & { seed: number };
-    const { rows } = await screenedRows(db, row);
+    const { rows, setAside } = await screenedRows(db, row);
     await writeWhole(rowsFile(folder), rows.map((item) => `${JSON.stringify(item)}\n`).join(''));
     const files = [];
     for (const { name, digest } of base.files)
@@ -343,6 +350,7 @@ export class Runs {
         : null,
       dataset: { id: dataset.id, digest: dataset.digest },
       rows: rowsFile(folder),
+      setAside,
       checkpoint: join(folder, 'checkpoint'),
       config,
       seed: config.seed,
@@ -350,20 +358,24 @@ export class Runs {
   }
 
   async #finish(id: string, attempt: number, result: TrainingResult): Promise<void> {
+    const path = rowsFile(this.#folder(id));
+    const { lines } = await linesFrom(path, 0);
+    const rows = lines.map((line) => JSON.parse(line) as DatasetRow);
     // The judgements were copied for the child alone: an erasure must find no copy left.
-    await rm(rowsFile(this.#folder(id)), { force: true });
+    await rm(path, { force: true });
     if (result.status !== 'done') return this.#end(id, attempt, result);
-    const release = await this.#release(id, attempt, result).catch((error: unknown) =>
+    const release = await this.#release(id, attempt, result, rows).catch((error: unknown) =>
       this.#end(id, attempt, asFailure(error)),
     );
     if (release) await this.#end(id, attempt, result, release);
   }
 
-  /** Keeps what was trained as a release; publishes it when its gate was passed. */
+  /** Keeps what was trained on `rows` as a release; publishes it when its gate was passed. */
   async #release(
     id: string,
     attempt: number,
     result: Extract<TrainingResult, { status: 'done' }>,
+    rows: readonly DatasetRow[],
   ): Promise<string | void> {
     const { db, blobs, dataFolder } = this.#around;
     const row = await db
@@ -376,18 +388,21 @@ export class Runs {
     const { stable } = (await currentChannel(db, dataFolder)).signed;
     const current = stable === 'base' ? null : (await findRelease(db, stable)).envelope.signed;
     const { adapter, tokenizerDigest, golden, evaluation, gate } = result;
-    const { rows, setAside } = await screenedRows(db, row);
-    const devices = new Set(rows.map(({ device }) => device)).size;
+    const spec = await readFile(specFile(this.#folder(id), attempt), 'utf8');
+    const { setAside } = JSON.parse(spec) as RunSpec;
+    const learned = new Map<string, number>();
+    for (const { device } of rows) learned.set(device, (learned.get(device) ?? 0) + 1);
     const release = await buildRelease(blobs, {
       base: current?.base ?? (await ownBase(db)),
       adapterFolder: adapter,
       tokenizerDigest,
       ...(golden && { golden }),
       evaluation: { ...evaluation, setAside, method: row.method, gate },
-      dataset: { digest: dataset.digest, count: rows.length, devices },
+      dataset: { digest: dataset.digest, count: rows.length, devices: learned.size },
       parents: [],
     });
-    const released = await addRelease(db, dataFolder, release, { run: id, dataset: dataset.id });
+    const origin = { run: id, dataset: dataset.id, since: row.created_at, learned };
+    const released = await addRelease(db, dataFolder, release, origin);
     if (gate.passed && row.publish === 'candidate') await offerCandidate(db, dataFolder, released);
     if (gate.passed && row.publish === 'stable') await promote(db, dataFolder, released);
     await audit(db, 'run', 'release', { run: id, release: released, passed: gate.passed });
@@ -430,18 +445,20 @@ export class Runs {
 }
 
 /**
- * The judgements that a run may learn from: of its dataset and those before, as things stood when it
- * was started. Throws `dataset/set-aside`.
+ * The judgements that a run learns from: of its dataset and those before, as things stood when it was
+ * started, less what its limits set aside and what its method cannot read. Throws `dataset/set-aside`.
  */
 async function screenedRows(db: Database, run: RunTable) {
   const { safety } = JSON.parse(run.config) as { safety?: unknown };
   const all = await learnedRows(db, run.dataset);
   const screened = screen(all, await enrolments(db), run.created_at, safetyOf(safety));
-  if (screened.rows.length > 0 || all.length === 0) return screened;
+  const rows = readBy(run.method as Method, screened.rows);
+  const setAside = { ...screened.setAside, undecided: screened.rows.length - rows.length };
+  if (rows.length > 0 || all.length === 0) return { rows, setAside };
   throw new RapportError(
     'dataset/set-aside',
-    `None of the ${all.length} judgements may be learned from: ${JSON.stringify(screened.setAside)}.`,
-    'Wait for more devices or time, or change "safety" in the config (see docs/operating.md).',
+    `None of the ${all.length} judgements can be learned from: ${JSON.stringify(setAside)}.`,
+    'Collect rankings that prefer something, wait for more devices or time, or change "safety" in the config (see docs/operating.md).',
   );
 }
 

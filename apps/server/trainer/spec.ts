@@ -21,6 +21,8 @@ export interface RunSpec {
   dataset: { id: string; digest: string };
   /** JSON lines of `{id, device, type, body}`. */
   rows: string;
+  /** How many judgements are not among the rows, by reason. */
+  setAside: Record<string, number>;
   /** Survives from attempt to attempt. */
   checkpoint: string;
   config: Record<string, unknown>;

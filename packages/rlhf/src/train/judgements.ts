@@ -2,6 +2,7 @@
 // ranking where one prompt got both thumbs; an edit ranks the person's text above the reply.
 import type { ChatMessage, Judgement, Provenance, Tokenizer } from '@rapport/core';
 import type { Thumb } from './kto.ts';
+import type { PipelineMethod } from './pipeline.ts';
 import type { Ranking } from './rankings.ts';
 
 interface Judged {
@@ -14,12 +15,28 @@ interface Judged {
 export function rankingsOf(judgements: readonly Judgement[], tokenizer: Tokenizer): Ranking[] {
   const judged = judgements.flatMap((judgement) => judgedOf(judgement));
   return [...judged, ...votedOn(judgements)]
-    .filter(({ ranks }) => ranks.some((rank) => rank !== ranks[0]))
+    .filter(({ ranks }) => decides(ranks))
     .map(({ prompt, replies, ranks }) => ({
       prompt: tokenizer.encodeChat(prompt, { addGenerationPrompt: true }),
       replies: replies.map((reply) => tokensOf(reply, tokenizer)),
       ranks,
     }));
+}
+
+/**
+ * The judgements that a method reads. Rankings must prefer something to something; a thumb needs its opposite on the
+ * same prompt, but for KTO, which reads thumbs alone where there are any.
+ */
+export function readBy<J extends Judgement>(method: PipelineMethod, judgements: readonly J[]): J[] {
+  const votes = judgements.filter(({ type }) => type === 'vote');
+  if (method === 'kto' && votes.length > 0) return votes;
+  const decided = new Set(
+    votedOn(judgements).flatMap(({ prompt, ranks }) => (decides(ranks) ? [keyOf(prompt)] : [])),
+  );
+  return judgements.filter(({ type, body }: Judgement) => {
+    if (type === 'vote') return decided.has(keyOf(body.prompt));
+    return type === 'edit' || decides(body.ranks);
+  });
 }
 
 /** Every vote as a thumb of its own. */
@@ -48,7 +65,7 @@ function votedOn(judgements: readonly Judgement[]): Judged[] {
   const groups = new Map<string, Judged>();
   for (const { type, body } of judgements) {
     if (type !== 'vote') continue;
-    const key = JSON.stringify(body.prompt);
+    const key = keyOf(body.prompt);
     const group = groups.get(key) ?? { prompt: body.prompt, replies: [], ranks: [] };
     group.replies.push(body.reply);
     group.ranks.push(body.value > 0 ? 1 : 2);
@@ -56,6 +73,10 @@ function votedOn(judgements: readonly Judgement[]): Judged[] {
   }
   return [...groups.values()];
 }
+
+const keyOf = (prompt: readonly ChatMessage[]): string => JSON.stringify(prompt);
+
+const decides = (ranks: readonly number[]): boolean => ranks.some((rank) => rank !== ranks[0]);
 
 /**
  * The ids the model sampled, when they really spell the text that was judged: they end with the end-of-turn token
