@@ -46,7 +46,7 @@ export async function serve(settings: ServeSettings): Promise<RunningServer> {
     return {
       url: `http://localhost:${taken}`,
       async close() {
-        await stopListening(server);
+        await Promise.all([stopListening(server), context.runs.stop()]);
         await context.close();
       },
     };

@@ -11,13 +11,15 @@ import type { JobStatus, RunSpec, Trainer, TrainingResult } from './spec.ts';
 
 const CHILD = fileURLToPath(new URL('./child.ts', import.meta.url));
 const TSX = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
-const KILL_AFTER_MS = 10_000;
+/** A server has 8 seconds to end, and a run goes on from its last step. */
+const KILL_AFTER_MS = 5_000;
 const LAST_WORDS = 2000;
 
 interface Job {
   folder: string;
   attempt: number;
   child: ChildProcess;
+  cancelled: boolean;
   ended: Promise<TrainingResult>;
   result?: TrainingResult;
 }
@@ -46,13 +48,13 @@ export class LocalTrainer implements Trainer {
       folder,
       attempt,
       child,
+      cancelled: false,
       ended: new Promise((done) => {
         child.once('error', (error) => done(died(error.message)));
         child.once('close', (code, signal) => {
           const how = signal ? `was ended by ${signal}` : `ended with code ${code}`;
-          void readResult(folder, attempt).then((result) =>
-            done(result ?? died(`${how}. ${words}`)),
-          );
+          const without = job.cancelled ? CANCELLED : died(`${how}. ${words}`);
+          void readResult(folder, attempt).then((result) => done(result ?? without));
         });
       }),
     };
@@ -72,7 +74,9 @@ export class LocalTrainer implements Trainer {
   }
 
   async cancel(ref: string): Promise<void> {
-    const { folder, attempt, child, ended } = this.#need(ref);
+    const job = this.#need(ref);
+    const { folder, attempt, child, ended } = job;
+    job.cancelled = true;
     await writeFile(cancelFile(folder, attempt), '');
     const kill = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS);
     await ended;
@@ -90,6 +94,8 @@ export class LocalTrainer implements Trainer {
     return job;
   }
 }
+
+const CANCELLED: TrainingResult = { status: 'cancelled' };
 
 const died = (how: string): TrainingResult => ({
   status: 'failed',

@@ -139,6 +139,25 @@ describe('when things go wrong', () => {
     expect((await runs.show(id)).failure).toBeNull();
   });
 
+  test('of two starts at once one is refused, and the other goes its way', async () => {
+    const { runs } = await contextWithVotes();
+    const starts = [1, 2].map((seed) => runs.start({ config: { steps: 3, seed } }));
+    const [first, second] = await Promise.allSettled(starts);
+    expect(second).toMatchObject({ status: 'rejected', reason: coded('run/busy') });
+    const { id } = (first as PromiseFulfilledResult<Run>).value;
+    expect((await runs.wait(id)).status).toBe('done');
+  });
+
+  test('a child that does not listen is killed, and its run is cancelled', async () => {
+    const { runs } = await contextWithVotes();
+    const { id } = await runs.start({ config: { steps: 500, deaf: true } });
+    await until(async () => {
+      for await (const { stage } of runs.progress(id, AbortSignal.abort())) return stage !== '';
+      return false;
+    });
+    expect((await runs.cancel(id)).status).toBe('cancelled');
+  });
+
   test('a server that stopped leaves its run resumable', async () => {
     const context = await contextWithVotes();
     const { id } = await context.runs.start({ config: { steps: 500 } });

@@ -90,6 +90,7 @@ export class Runs {
   readonly #active = new Map<string, { ref: string; ended: Promise<void> }>();
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> | undefined;
+  #starting: Promise<unknown> = Promise.resolve();
   #stopping = false;
 
   constructor(around: Surroundings) {
@@ -98,7 +99,11 @@ export class Runs {
   }
 
   /** Starts a run; it goes on by itself. Throws `dataset/*`, `base/*`, `run/busy`, `train/bad-config`. */
-  async start(request: RunRequest, actor = 'cli'): Promise<Run> {
+  start(request: RunRequest, actor = 'cli'): Promise<Run> {
+    return this.#oneByOne(() => this.#start(request, actor));
+  }
+
+  async #start(request: RunRequest, actor: string): Promise<Run> {
     const { db } = this.#around;
     await this.#needIdle();
     const { method = 'ppo', publish = 'candidate', config = {} } = request;
@@ -133,7 +138,11 @@ export class Runs {
   }
 
   /** Goes on with a run that failed or was cancelled, from its last checkpoint. */
-  async resume(name: string, actor = 'cli'): Promise<Run> {
+  resume(name: string, actor = 'cli'): Promise<Run> {
+    return this.#oneByOne(() => this.#resume(name, actor));
+  }
+
+  async #resume(name: string, actor: string): Promise<Run> {
     const { id, status } = await this.show(name);
     if (status !== 'failed' && status !== 'cancelled')
       throw new RapportError(
@@ -149,6 +158,7 @@ export class Runs {
 
   /** Stops a run, whichever process works on it. */
   async cancel(name: string, actor = 'cli'): Promise<Run> {
+    await this.#starting;
     const run = await this.show(name);
     const { db } = this.#around;
     if (run.status === 'running' || run.status === 'queued') {
@@ -255,6 +265,7 @@ export class Runs {
     this.#stopping = true;
     clearInterval(this.#timer);
     await this.#looking;
+    await this.#starting;
     const active = [...this.#active.values()];
     await Promise.all(active.map(({ ref }) => this.#trainer.cancel(ref)));
     await Promise.all(active.map(({ ended }) => ended));
@@ -269,7 +280,16 @@ export class Runs {
     if (!busy) await this.start({ method: schedule.method, publish: schedule.publish }, 'schedule');
   }
 
+  /** Two at once would both find nothing under way, and the one in preparation would look forsaken. */
+  #oneByOne<T>(start: () => Promise<T>): Promise<T> {
+    const started = this.#starting.then(start);
+    this.#starting = started.catch(() => {});
+    return started;
+  }
+
   async #needIdle(): Promise<void> {
+    if (this.#stopping)
+      throw new RapportError('run/stopping', 'The server is about to end.', 'Start it again first.');
     await this.failOrphans();
     const [busy] = (await this.list()).filter(({ status }) => status === 'running');
     if (!busy) return;
