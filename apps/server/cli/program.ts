@@ -6,6 +6,7 @@ import { datasetCommands } from './commands/dataset.ts';
 import { evaluateCommands } from './commands/evaluate.ts';
 import { feedbackCommands } from './commands/feedback.ts';
 import { releaseCommands } from './commands/release.ts';
+import { scheduleCommands } from './commands/schedule.ts';
 import { trainCommands } from './commands/train.ts';
 import { inWords } from '../store/full-disk.ts';
 
@@ -15,6 +16,7 @@ const ROOMS = [
   feedbackCommands,
   datasetCommands,
   trainCommands,
+  scheduleCommands,
   releaseCommands,
   evaluateCommands,
   careCommands,
@@ -29,7 +31,8 @@ export async function run(args: readonly string[]): Promise<never> {
   process.exit(await codeOf(args));
 }
 
-async function codeOf(args: readonly string[]): Promise<number> {
+/** Runs one command line; gives its exit code. */
+export async function codeOf(args: readonly string[]): Promise<number> {
   const program = new Command('rapport')
     .description('A chat assistant that learns from the people who use it.')
     .exitOverride()

@@ -22,6 +22,7 @@ export async function overviewOf({ db, dataFolder, runs }: Context) {
     datasets: (await listDatasets(db)).length,
     releases: (await listReleases(db)).length,
     runs: all.length,
+    schedule: await runs.schedule(),
     running: all.find(({ status }) => status === 'running')?.id ?? null,
     stable: signed.stable,
     candidate: signed.candidate

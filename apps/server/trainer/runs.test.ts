@@ -6,6 +6,8 @@ import { currentChannel } from '../releases/channel.ts';
 import { findRelease, learnedFrom } from '../releases/registry.ts';
 import { enrol, listDevices } from '../store/devices.ts';
 import { eraseDevice, readReceipt } from '../store/erasure.ts';
+import { auditLog } from '../store/audit.ts';
+import { remember } from '../store/settings.ts';
 import { aRanking, aVote } from '../store/test-store.ts';
 import { countJudgements, takeEvents } from '../store/events.ts';
 import { contextWithVotes, temporaryContext } from '../test-context.ts';
@@ -185,6 +187,20 @@ describe('when things go wrong', () => {
     expect(run).toMatchObject({ status: 'running', attempt: 7, release: null });
     expect((await currentChannel(db, dataFolder)).signed.stable).toBe('base');
   });
+});
+
+test('a schedule that cannot start a run says why, once', async () => {
+  const { db, runs } = await contextWithVotes();
+  await remember(db, 'base', null);
+  await runs.setSchedule({ votes: 1, method: 'ppo', publish: 'no' });
+  runs.startSchedule();
+  const refusals = async () =>
+    (await auditLog(db)).filter(({ action }) => action === 'run.refused').length;
+  runs.noticeEvents();
+  await until(async () => (await refusals()) === 1);
+  runs.noticeEvents();
+  await sleep(100);
+  expect(await refusals()).toBe(1);
 });
 
 test('the schedule starts a run when enough judgements have come', async () => {

@@ -92,6 +92,7 @@ export class Runs {
   #looking: Promise<void> | undefined;
   #starting: Promise<unknown> = Promise.resolve();
   #stopping = false;
+  #told: string | undefined;
 
   constructor(around: Surroundings) {
     this.#around = around;
@@ -246,7 +247,10 @@ export class Runs {
     await audit(this.#around.db, actor, 'schedule', { schedule });
   }
 
-  /** Looks at the schedule every minute; the server calls it, a command does not. */
+  /**
+   * Looks at the schedule every minute, since a command or an import may have changed what counts; the
+   * server calls it, a command does not.
+   */
   startSchedule(): void {
     this.#timer = setInterval(() => this.noticeEvents(), SCHEDULE_EVERY_MS);
     this.#timer.unref();
@@ -256,7 +260,7 @@ export class Runs {
   noticeEvents(): void {
     if (!this.#timer || this.#looking || this.#stopping) return;
     this.#looking = this.#followSchedule()
-      .catch(() => {})
+      .catch((error: Error) => this.#tellOnce(error))
       .finally(() => (this.#looking = undefined));
   }
 
@@ -269,6 +273,13 @@ export class Runs {
     const active = [...this.#active.values()];
     await Promise.all(active.map(({ ref }) => this.#trainer.cancel(ref)));
     await Promise.all(active.map(({ ended }) => ended));
+  }
+
+  /** Why the schedule cannot start a run, once for each reason: it is tried again every minute. */
+  async #tellOnce({ message }: Error): Promise<void> {
+    if (message === this.#told) return;
+    this.#told = message;
+    await audit(this.#around.db, 'schedule', 'run.refused', { message }).catch(() => {});
   }
 
   async #followSchedule(): Promise<void> {
