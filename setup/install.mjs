@@ -45,8 +45,7 @@ async function npm(args, cwd, signal) {
   // Started by npm, we use the same npm; else the one on the path.
   const script = process.env.npm_execpath;
   const [command, first] = script?.endsWith('.js') ? [process.execPath, [script]] : ['npm', []];
-  // ONNX Runtime's install script would fetch GPU libraries; nothing here needs them.
-  const env = { ONNXRUNTIME_NODE_INSTALL: 'skip', NODE_ENV: 'development' };
+  const env = { NODE_ENV: 'development' };
   const run = runTool(command, [...first, ...args], { cwd, env, ...(signal ? { signal } : {}) });
   const { code, output } = await run.catch((error) => {
     if (signal?.aborted) throw error;
