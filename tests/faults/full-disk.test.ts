@@ -17,17 +17,20 @@ const mounted = (folder: string, words: string) => {
 };
 const mayMount = mounted('/mnt', 'true').status === 0;
 
-test.runIf(mayMount)('on a full disk nothing is lost that was acknowledged, and no half file stays', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'rapport-full-'));
-  const run = mounted(folder, `'${process.execPath}' --import tsx '${script}' '${folder}'`);
-  expect(run.status, run.stderr).toBe(0);
-  expect(JSON.parse(run.stdout)).toEqual({
-    blob: 'store/disk-full',
-    left: [],
-    refusal: { status: 503, code: 'store/disk-full' },
-    lost: 0,
-    again: 200,
-    added: 0,
-  });
-  await rm(folder, { recursive: true, force: true });
-});
+test.runIf(mayMount)(
+  'on a full disk nothing is lost that was acknowledged, and no half file stays',
+  async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'rapport-full-'));
+    const run = mounted(folder, `'${process.execPath}' --import tsx '${script}' '${folder}'`);
+    expect(run.status, run.stderr).toBe(0);
+    expect(JSON.parse(run.stdout)).toEqual({
+      blob: 'store/disk-full',
+      left: [],
+      refusal: { status: 503, code: 'store/disk-full' },
+      lost: 0,
+      again: 200,
+      added: 0,
+    });
+    await rm(folder, { recursive: true, force: true });
+  },
+);

@@ -21,8 +21,10 @@ import { runAttempt, type Training } from './attempt.ts';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import { gateLimitsOf, gateOf } from './gate.ts';
 import { measure } from './measure.ts';
+import { outlierDevices } from './outlier-devices.ts';
 import { readAdapter, writeAdapter } from './peft.ts';
 import { writeReward } from './reward-file.ts';
+import { safetyOf } from './screening.ts';
 import type { RunSpec } from './spec.ts';
 
 const ORDINARY_TEXT = fileURLToPath(new URL('./ordinary-text.jsonl', import.meta.url));
@@ -40,7 +42,11 @@ const train: Training = async function* (spec, folder, signal) {
   const runtime = await nodeRuntime(checkpoint);
   const { endOfTurn } = tokenizer;
   const { text, heldOutText } = await ordinaryText(tokenizer);
-  const rows = await linesOf<DatasetRow>(spec.rows);
+  const given = await linesOf<DatasetRow>(spec.rows);
+  const { outlierDeviations } = safetyOf(spec.config['safety']);
+  const model = { checkpoint, runtime, tokenizer };
+  const outliers = await outlierDevices(given, outlierDeviations, model, signal);
+  const rows = given.filter(({ device }) => !outliers.includes(device));
   const [rankings, thumbs] = [rankingsOf(rows, tokenizer), thumbsOf(rows, tokenizer)];
   yield { stage: 'open', step: 1, steps: 1, rankings: rankings.length, thumbs: thumbs.length };
 
@@ -84,7 +90,7 @@ const train: Training = async function* (spec, folder, signal) {
       prompts: heldOutText.slice(0, arena.prompts).map(({ prompt }) => prompt),
       seed: spec.seed + 1,
     },
-    { checkpoint, runtime, tokenizer },
+    model,
     signal,
   );
   const adapter = join(folder, `adapter-${spec.attempt}`);
@@ -101,6 +107,7 @@ const train: Training = async function* (spec, folder, signal) {
       gateLimitsOf(spec.config['gate']),
     ),
     evaluation,
+    outliers,
   };
 };
 

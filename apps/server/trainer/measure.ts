@@ -27,7 +27,11 @@ export async function* measure(
   try {
     const { golden, ...arena } = yield* ownArena(spec, { policy, speaker }, signal);
     yield { stage: 'canaries' as const, step: 0, of: 1 };
-    const pairs = (await lines('golden-pairs')) as { prompt: string; chosen: string; rejected: string }[];
+    const pairs = (await lines('golden-pairs')) as {
+      prompt: string;
+      chosen: string;
+      rejected: string;
+    }[];
     const errors = await goldenErrors(
       policy,
       pairs.map(({ prompt, chosen, rejected }) => ({

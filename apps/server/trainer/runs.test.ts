@@ -84,6 +84,19 @@ describe('a run', () => {
     expect((await readReceipt(db, receipt)).cleanRelease).toBe(next.release);
   });
 
+  test('does not count a device that training found to be an outlier', async () => {
+    const { db, runs } = await contextWithVotes();
+    const other = await enrol(db);
+    await takeEvents(db, other.device, [aRanking()]);
+    const { id } = await runs.start({ config: { seed: 5, steps: 1, strange: true } });
+    const { release } = await runs.wait(id);
+    expect((await findRelease(db, release!)).envelope.signed).toMatchObject({
+      dataset: { devices: 1, count: 1 },
+      evaluation: { setAside: { outlier: 2 } },
+    });
+    expect(await learnedFrom(db, release!, other.device)).toBe(1);
+  });
+
   test('counts what it learned from, not the ties and the thumbs it cannot read', async () => {
     const context = await contextWithVotes();
     const { db, runs, device } = context;

@@ -300,7 +300,11 @@ export class Runs {
 
   async #needIdle(): Promise<void> {
     if (this.#stopping)
-      throw new RapportError('run/stopping', 'The server is about to end.', 'Start it again first.');
+      throw new RapportError(
+        'run/stopping',
+        'The server is about to end.',
+        'Start it again first.',
+      );
     await this.failOrphans();
     const [busy] = (await this.list()).filter(({ status }) => status === 'running');
     if (!busy) return;
@@ -401,12 +405,12 @@ export class Runs {
     if (release) await this.#end(id, attempt, result, release);
   }
 
-  /** Keeps what was trained on `rows` as a release; publishes it when its gate was passed. */
+  /** Keeps what was trained on the rows it was given as a release; publishes it when its gate was passed. */
   async #release(
     id: string,
     attempt: number,
     result: Extract<TrainingResult, { status: 'done' }>,
-    rows: readonly DatasetRow[],
+    given: readonly DatasetRow[],
   ): Promise<string | void> {
     const { db, blobs, dataFolder } = this.#around;
     const row = await db
@@ -420,7 +424,11 @@ export class Runs {
     const current = stable === 'base' ? null : (await findRelease(db, stable)).envelope.signed;
     const { adapter, tokenizerDigest, golden, evaluation, gate } = result;
     const spec = await readFile(specFile(this.#folder(id), attempt), 'utf8');
-    const { setAside } = JSON.parse(spec) as RunSpec;
+    const rows = given.filter(({ device }) => !result.outliers?.includes(device));
+    const setAside = {
+      ...(JSON.parse(spec) as RunSpec).setAside,
+      outlier: given.length - rows.length,
+    };
     const learned = new Map<string, number>();
     for (const { device } of rows) learned.set(device, (learned.get(device) ?? 0) + 1);
     const release = await buildRelease(blobs, {

@@ -19,6 +19,11 @@ const SafetyLimits = v.strictObject({
   devicesPerPrompt: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1)), 1),
   /** A reply of at least so many characters may not stand in its own prompt. */
   quotedCharacters: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1)), 20),
+  /**
+   * A device is set aside when its rankings agree with a reward model learned without it less than chance
+   * by so many standard errors; 0 asks nothing. The training process looks, since it takes the model.
+   */
+  outlierDeviations: v.optional(v.pipe(v.number(), v.minValue(0)), 3),
 });
 export type SafetyLimits = v.InferOutput<typeof SafetyLimits>;
 

@@ -63,6 +63,8 @@ export type TrainingResult =
       golden?: Golden;
       gate: Gate;
       evaluation: Record<string, unknown>;
+      /** Devices among the rows that were not learned from. */
+      outliers?: string[];
     }
   | { status: 'cancelled' }
   | { status: 'failed'; error: Failure };

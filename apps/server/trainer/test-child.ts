@@ -1,10 +1,14 @@
 // A child process that trains nothing, for tests of runs: steps, stops, dies and resumes as its
 // config says, and leaves a tiny adapter.
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runAttempt } from './attempt.ts';
 import { writeAdapter } from './peft.ts';
+
+/** The device of the first row. */
+const deviceOf = (rows: string): string =>
+  (JSON.parse(readFileSync(rows, 'utf8').split('\n')[0]!) as { device: string }).device;
 
 interface Plan {
   steps: number;
@@ -13,12 +17,21 @@ interface Plan {
   /** Throws at this step, in the first attempt. */
   throwAt?: number;
   passed?: boolean;
+  /** Finds its first device an outlier. */
+  strange?: boolean;
   /** Does not look whether it was cancelled. */
   deaf?: boolean;
 }
 
 await runAttempt(async function* (spec, folder, signal) {
-  const { steps, dieAt, throwAt, passed = true, deaf = false } = spec.config as unknown as Plan;
+  const {
+    steps,
+    dieAt,
+    throwAt,
+    passed = true,
+    deaf = false,
+    strange = false,
+  } = spec.config as unknown as Plan;
   const first = spec.attempt === 1;
   const mark = join(spec.checkpoint, 'reached');
   const from = existsSync(mark) ? 3 : 0;
@@ -39,5 +52,6 @@ await runAttempt(async function* (spec, folder, signal) {
     tokenizerDigest: '0'.repeat(64),
     gate: { passed, checks: [] },
     evaluation: { winRate: 0.7 },
+    ...(strange && { outliers: [deviceOf(spec.rows)] }),
   };
 });

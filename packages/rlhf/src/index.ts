@@ -46,6 +46,8 @@ export type {
 export { ownArena } from './evaluation/own-arena.ts';
 export type { ArenaResult, ArenaSpec } from './evaluation/own-arena.ts';
 export { goldenErrors } from './evaluation/golden-pairs.ts';
+export { outliers } from './evaluation/outliers.ts';
+export type { SignedRanking } from './evaluation/outliers.ts';
 export { askCanaries } from './evaluation/canaries.ts';
 export { evaluateReward } from './evaluation/evaluate-reward.ts';
 export type { AnnotatedRanking } from './evaluation/evaluate-reward.ts';
