@@ -24,19 +24,19 @@ export interface Rapport {
 }
 
 /**
- * Starts a server on a free port. Without `dataFolder` it gets a new, empty one, removed by `stop`.
- * Throws with its output when it ends before it is ready.
+ * Starts a server on a free port. Without `dataFolder` it gets a new, empty one, removed by `stop`;
+ * without `model` it speaks by the real one. Throws with its output when it ends before it is ready.
  */
 export async function startRapport(
   options: {
     dataFolder?: string;
+    model?: string;
     env?: Record<string, string>;
   } = {},
 ): Promise<Rapport> {
   const dataFolder = options.dataFolder ?? (await mkdtemp(join(tmpdir(), 'rapport-data-')));
-  const { path } = await modelFiles();
-  const args = [script, '--port', '0', '--data', dataFolder, '--model', path];
-  const child = spawn(process.execPath, args, { env: { ...process.env, ...options.env } });
+  const model = options.model ?? (await modelFiles()).path;
+  const child = spawnServer(['--port', '0', '--data', dataFolder, '--model', model], options.env);
   let output = '';
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
   const url = await new Promise<string>((ready, failed) => {
@@ -65,6 +65,10 @@ export async function startRapport(
     },
   };
 }
+
+/** The process behind `npm start`, with these flags and environment variables. */
+export const spawnServer = (args: readonly string[], env: Record<string, string> = {}) =>
+  spawn(process.execPath, [script, ...args], { env: { ...process.env, ...env } });
 
 /** Runs `npx rapport` on the data of a server; gives its standard output. Throws with what it said on failure. */
 export async function runCommand(rapport: Rapport, ...args: string[]): Promise<string> {
