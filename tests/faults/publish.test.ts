@@ -42,10 +42,11 @@ afterAll(() => rm(data, { recursive: true, force: true }));
 /** Publishes in a process of its own, which is killed `afterMs` after it first writes to the store. */
 function publishAndKill(release: string, afterMs: number): Promise<NodeJS.Signals | null> {
   const log = join(data, 'rapport.db-wal');
+  const written = () => (existsSync(log) ? statSync(log).mtimeMs : 0);
+  const before = written();
   const child = spawn(process.execPath, [command, 'release', 'publish', release, '--data', data]);
   const watch = setInterval(() => {
-    // Nobody else has the store open, so its log is empty until the change begins.
-    if (!existsSync(log) || statSync(log).size === 0) return;
+    if (written() === before) return;
     clearInterval(watch);
     setTimeout(() => child.kill('SIGKILL'), afterMs);
   }, 1);
