@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +13,8 @@ let other: string;
 let misfit: string;
 let data: string;
 let config: string;
+/** Settings of a run that is long enough not to be over before something happens to it. */
+let long: string;
 
 beforeAll(async () => {
   [model, other] = [await tinyFolder('llama-tied'), await tinyFolder('qwen2-tied')];
@@ -25,6 +27,9 @@ beforeAll(async () => {
     arena: { prompts: 2, samples: 1, maxTokens: 16 },
   };
   await writeFile(config, JSON.stringify(small));
+  long = join(data, 'long.json');
+  const many = { iterations: 20, promptsPerIteration: 4, maxTokens: 24 };
+  await writeFile(long, JSON.stringify({ ...small, ppo: many }));
   const votes = join(data, 'votes.jsonl');
   await writeFile(votes, rows().join('\n'));
   const first = await rapport('feedback', 'import', votes, '--json');
@@ -140,13 +145,6 @@ describe('from the command line', () => {
 
 test('kill -9 in the middle of a run leaves it failed, and it goes on from its checkpoint', async () => {
   const before = (await rapport('release', 'list', '--json')).json;
-  // Long enough not to be over before the kill arrives.
-  const long = join(data, 'long.json');
-  const settings = JSON.parse(await readFile(config, 'utf8')) as Record<string, unknown>;
-  await writeFile(
-    long,
-    JSON.stringify({ ...settings, ppo: { iterations: 20, promptsPerIteration: 4, maxTokens: 24 } }),
-  );
   const killed = await run(train('ppo', long), (said, kill) => {
     if (/^ppo/m.test(said)) kill();
   });
@@ -166,4 +164,17 @@ test('kill -9 in the middle of a run leaves it failed, and it goes on from its c
   expect(resumed.json).toMatchObject({ run: id, release: expect.any(String) });
   const show = await rapport('runs', 'show', id, '--json');
   expect(show.json).toMatchObject({ status: 'done', attempt: 2 });
+});
+
+test('a run is cancelled from another process', async () => {
+  let cancelled: Promise<Ended> | undefined;
+  const cancel = async () => {
+    const runs = (await rapport('runs', 'list', '--json')).json as unknown as { id: string }[];
+    return rapport('runs', 'cancel', runs[0]!.id, '--json');
+  };
+  const ended = await run(train('ppo', long), (said) => {
+    if (/^ppo/m.test(said)) cancelled ??= cancel();
+  });
+  expect([ended.code, ended.said]).toEqual([1, expect.stringMatching(/was cancelled.*\n.*resume/)]);
+  expect((await cancelled!).json).toMatchObject({ status: 'cancelled', release: null });
 });

@@ -106,33 +106,37 @@ test('SIGTERM in the middle of the download ends with 0, and the next start goes
   }
 });
 
-test.runIf(existsSync('/proc'))('SIGTERM while it trains ends with 0 in under 10 seconds, and no process is left', async () => {
-  const [folder, model] = [await mkdtemp(join(tmpdir(), 'rapport-term-')), await tinyFolder()];
-  const rapport = await startRapport({ dataFolder: folder, model });
-  await runCommand(rapport, 'schedule', 'set', '--votes', '2', '--publish', 'no');
-  const post = async (path: string, body: unknown, token = '') =>
-    (
-      await fetch(`${rapport.url}${path}`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
-        body: JSON.stringify(body),
-      })
-    ).json() as Promise<Record<string, unknown>>;
-  const { token } = await post('/v1/devices', {});
-  await post('/v1/events', { proto: 1, events: [aRanking(), aRanking()] }, token as string);
-  const children = () => processesOf(folder).then((all) => all.filter((line) => /child\.ts/.test(line)));
-  await expect.poll(children, { timeout: 120_000 }).toHaveLength(1);
+test.runIf(existsSync('/proc'))(
+  'SIGTERM while it trains ends with 0 in under 10 seconds, and no process is left',
+  async () => {
+    const [folder, model] = [await mkdtemp(join(tmpdir(), 'rapport-term-')), await tinyFolder()];
+    const rapport = await startRapport({ dataFolder: folder, model });
+    await runCommand(rapport, 'schedule', 'set', '--votes', '2', '--publish', 'no');
+    const post = async (path: string, body: unknown, token = '') =>
+      (
+        await fetch(`${rapport.url}${path}`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
+          body: JSON.stringify(body),
+        })
+      ).json() as Promise<Record<string, unknown>>;
+    const { token } = await post('/v1/devices', {});
+    await post('/v1/events', { proto: 1, events: [aRanking(), aRanking()] }, token as string);
+    const children = () =>
+      processesOf(folder).then((all) => all.filter((line) => /child\.ts/.test(line)));
+    await expect.poll(children, { timeout: 120_000 }).toHaveLength(1);
 
-  const stopMs = Date.now();
-  expect(await rapport.stop()).toBe(0);
-  expect(Date.now() - stopMs).toBeLessThan(10_000);
-  await expect.poll(children, { timeout: 10_000 }).toEqual([]);
-  const { runs, close } = await openContext(folder);
-  await runs.failOrphans();
-  expect(['cancelled', 'failed']).toContain((await runs.list())[0]!.status);
-  await close();
-  for (const left of [folder, model]) await rm(left, { recursive: true, force: true });
-});
+    const stopMs = Date.now();
+    expect(await rapport.stop()).toBe(0);
+    expect(Date.now() - stopMs).toBeLessThan(10_000);
+    await expect.poll(children, { timeout: 10_000 }).toEqual([]);
+    const { runs, close } = await openContext(folder);
+    await runs.failOrphans();
+    expect(['cancelled', 'failed']).toContain((await runs.list())[0]!.status);
+    await close();
+    for (const left of [folder, model]) await rm(left, { recursive: true, force: true });
+  },
+);
 
 /** Command lines of the processes that name `folder`. */
 async function processesOf(folder: string): Promise<string[]> {
