@@ -51,6 +51,8 @@ export interface SimulationSpec {
   readonly dpo?: PipelineSpec['dpo'];
   readonly ppo?: PipelineSpec['ppo'];
   readonly kto?: PipelineSpec['kto'];
+  readonly sft?: PipelineSpec['sft'];
+  readonly reward?: PipelineSpec['reward'];
   /** The base's replies from an earlier run of the same seed and sizes: they do not depend on the person. */
   readonly sampled?: BaseSamples;
 }
@@ -175,6 +177,8 @@ export async function* simulate(
       ...(spec.dpo && { dpo: spec.dpo }),
       ...(spec.ppo && { ppo: spec.ppo }),
       ...(spec.kto && { kto: spec.kto }),
+      ...(spec.sft && { sft: spec.sft }),
+      ...(spec.reward && { reward: spec.reward }),
     },
     platform,
     signal,
