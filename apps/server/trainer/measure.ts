@@ -5,7 +5,8 @@ import type { Checkpoint, Runtime, Tokenizer } from '@rapport/core';
 import { askCanaries, goldenErrors, ownArena, Policy, Speaker } from '@rapport/rlhf';
 import type { ArenaSpec } from '@rapport/rlhf';
 
-const CANARY_TOKENS = 96;
+/** The base needs 30 at most; whoever likes long answers may need more, and ends them all the same. */
+const CANARY_TOKENS = 256;
 
 /** Measures `spec.adapter`; yields the progress of the arena. Returns numbers by name, and a golden test. */
 export async function* measure(
