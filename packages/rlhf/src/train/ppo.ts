@@ -94,7 +94,7 @@ export const ppoDefaults: PpoConfig = {
   ema: 0,
   scoreClip: 5,
   caution: 0,
-  missingEndPenalty: 0.5,
+  missingEndPenalty: 1,
   klStop: 0.3,
   lengthStop: 0.25,
   updateKlStop: 0.05,
