@@ -33,6 +33,7 @@ export async function inference(quick: boolean, threads: number): Promise<Row[]>
   const texts = new Texts(await buildTokenizer(checkpoint.tokenizer));
   const { engines, exports } = await pageEngines(checkpoint, threads);
   const server = await servePage(exports);
+  engines.push(await webLlm(server.address));
   const part = async (engine: string, act: () => Promise<Row[]>): Promise<Row[]> =>
     act().catch((error) => [missingRow({ suite: SUITE, workload: 'all', engine }, error)]);
   try {
@@ -128,19 +129,17 @@ async function sideBySide(
       await call(page, 'keepExact', exactAddress(threads), text);
       await exactness(match, text);
     });
-    await match.try({ label: 'WebLLM' }, 'all', async () => {
-      throw new Error(await whyNoWebLlm(page));
-    });
     return match.rows;
   });
 }
 
-/** Why WebLLM is not in the table: it computes on graphics only, and on weights compiled for it elsewhere. */
-async function whyNoWebLlm(page: Page): Promise<string> {
-  const adapter = await page.evaluate(async () => Boolean(await navigator.gpu?.requestAdapter()));
-  return adapter
-    ? 'it loads weights compiled for it only, not these; time it by itself'
-    : 'it needs a WebGPU adapter, and this browser has none';
+/** WebLLM computes on graphics only. */
+async function webLlm(address: string): Promise<PageEngine> {
+  const graphics = await withBrowser(address, async (browser) =>
+    call(await browser.open(), 'hasGraphics'),
+  ).catch(() => false);
+  const missing = graphics ? undefined : 'it needs a WebGPU adapter, and this browser has none';
+  return { label: 'WebLLM, its own fp32 build', address: { kind: 'webllm', name: '' }, missing };
 }
 
 /** Each engine alone in a browser of its own: the first load, later ones, and the page's largest memory. */

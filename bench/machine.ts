@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { findChromium } from '../tests/support/chromium.mjs';
 import { peerVersion } from './peers.ts';
 
-const PEERS = ['@wllama/wllama', '@huggingface/transformers', 'node-llama-cpp'];
+const PEERS = ['@wllama/wllama', '@huggingface/transformers', '@mlc-ai/web-llm', 'node-llama-cpp'];
 
 /** One paragraph. */
 export async function machine(threads: number): Promise<string> {

@@ -95,12 +95,14 @@ export class OwnEngine implements Engine {
     return ms;
   }
 
-  async replies(prompt: Piece, count: number, replies: number): Promise<void> {
+  async replies(prompt: Piece, count: number, replies: number): Promise<number> {
     await this.read(prompt);
+    const fromMs = performance.now();
     const cache = this.#newCache();
     for (let i = 0; i < replies; i++) cache.add(this.#cache);
     for (let i = 0; i < count; i++) await this.#say(cache);
     cache.dispose();
+    return performance.now() - fromMs;
   }
 
   async scores({ ids }: Piece): Promise<Float32Array> {

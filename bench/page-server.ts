@@ -58,7 +58,7 @@ export async function openBrowser(address: string): Promise<BenchBrowser> {
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: findChromium(),
     // Graphics in software would pass for a WebGPU adapter.
-    args: chromiumArguments.filter((argument) => !argument.includes('webgpu')),
+    args: chromiumArguments.filter((argument) => !argument.includes('swiftshader')),
   });
   return {
     version: context.browser()?.version() ?? '',

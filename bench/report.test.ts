@@ -25,6 +25,8 @@ test('we are so many times as fast: less time, or more speed', () => {
     row('Node: llama.cpp', 'ms', [8]),
     row('own autodiff, Node', 'tokens/s', [300]),
     row('PyTorch', 'tokens/s', [200]),
+    row('own autodiff, Node', 'GFLOP/s', [150]),
+    row('PyTorch', 'GFLOP/s', [100]),
     missingRow({ suite: 'inference', workload: 'decode', engine: 'WebLLM' }, 'no adapter'),
   ];
   expect(ratioTable(rows).split('\n').slice(2)).toEqual([

@@ -67,13 +67,17 @@ export async function chat(match: Match, texts: Texts, sizes: Sizes): Promise<vo
   const replies = (count: number) => () => [
     { kind: 'replies', tokens: texts.words(128), count: replyTokens, replies: count } as const,
   ];
-  for (const [count, name] of [
-    [1, 'one reply'],
-    [4, 'four alternates'],
-  ] as const) {
-    const workload = `${name} of ${replyTokens} tokens to 128`;
-    const all = await match.inTurn(workload, Math.min(3, reads), replies(count));
-    for (const [label, ms] of all) match.add(label, workload, TIME, ms);
+  const [one, four] = ['one reply', 'four alternates'].map(
+    (name) => `${name} of ${replyTokens} tokens to 128`,
+  ) as [string, string];
+  const ofOne = await match.inTurn(one, Math.min(3, reads), replies(1));
+  const ofFour = await match.inTurn(four, Math.min(3, reads), replies(4));
+  for (const [label, ms] of ofOne) match.add(label, one, TIME, ms);
+  for (const [label, ms] of ofFour) {
+    match.add(label, four, TIME, ms);
+    const alone = ofOne.get(label)!;
+    const times = ms.map((long, i) => long / alone[i]!);
+    match.add(label, four, ['as long as one reply', 'times'], times);
   }
 }
 
@@ -123,12 +127,10 @@ export async function rollouts(
     for (const one of playing) {
       const speeds: number[] = [];
       for (let i = 0; i < Math.min(3, reads); i++) {
-        // What the prompt took is measured by itself and left out.
         const tokens = texts.words(128);
-        const without = { kind: 'replies', tokens, count: 0, replies } as const;
-        const [reading] = await match.ask(one, workload, without);
-        const [all] = await match.ask(one, workload, { ...without, count: replyTokens });
-        if (all && reading) speeds.push((1000 * replies * replyTokens) / (all - reading));
+        const asked = { kind: 'replies', tokens, count: replyTokens, replies } as const;
+        const told = await match.try(one, workload, () => one.ask(asked));
+        if (told?.speakingMs) speeds.push((1000 * replies * replyTokens) / told.speakingMs);
       }
       match.add(one.label, workload, ['speed', 'tokens/s'], speeds);
     }

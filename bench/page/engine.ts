@@ -24,6 +24,8 @@ export interface Piece {
 
 export interface Told {
   ms: number[];
+  /** `replies`: of `ms`, what came after the prompt was read. */
+  speakingMs?: number;
   /** Memory the engine itself reports. */
   bytes?: number;
   /** `scores`: log-probs [tokens, V] after each token, flat. */
@@ -42,8 +44,8 @@ export interface Engine {
   read(piece: Piece): Promise<void>;
   /** Speaks tokens and gives the milliseconds each took. */
   speak(count: number): Promise<number[]>;
-  /** After `prompt`, speaks replies side by side. */
-  replies(prompt: Piece, count: number, replies: number): Promise<void>;
+  /** After `prompt`, speaks replies side by side; gives the milliseconds of speaking alone where it knows. */
+  replies(prompt: Piece, count: number, replies: number): Promise<number | void>;
   /** Log-probs [tokens, V] after each token of a text, NaN after those where it cannot say. */
   scores(text: Piece): Promise<Float32Array>;
   /** Switches an adapter on or off; missing where the engine has none. */
@@ -73,7 +75,9 @@ export async function answer(engine: Engine, ask: Ask): Promise<Told> {
   if (kind === 'read') return { ms: [await timed(() => engine.read(tokens))] };
   if (kind === 'speak') return { ms: await engine.speak(count) };
   if (kind === 'replies') {
-    return { ms: [await timed(() => engine.replies(tokens, count, replies))] };
+    let speakingMs: number | void = undefined;
+    const ms = await timed(async () => (speakingMs = await engine.replies(tokens, count, replies)));
+    return { ms: [ms], ...(typeof speakingMs === 'number' && { speakingMs }) };
   }
   return { ms: [], scores: await engine.scores(tokens) };
 }

@@ -7,10 +7,16 @@ import LimitsWorker from './limits.worker.ts?worker';
 import OwnWorker from './own.worker.ts?worker';
 import TrainingWorker from './training.worker.ts?worker';
 import TransformersWorker from './transformers.worker.ts?worker';
+import WebLlmWorker from './webllm.worker.ts?worker';
 import WllamaWorker from './wllama.worker.ts?worker';
 
 /** Which worker an engine needs, and what that one is told by its name. */
-const KINDS = { own: OwnWorker, transformers: TransformersWorker, wllama: WllamaWorker } as const;
+const KINDS = {
+  own: OwnWorker,
+  transformers: TransformersWorker,
+  wllama: WllamaWorker,
+  webllm: WebLlmWorker,
+} as const;
 
 export interface Address {
   kind: keyof typeof KINDS;
@@ -68,6 +74,12 @@ async function limits(threads: number, forMs: number): Promise<Limits> {
   };
 }
 
+/** Whether this browser has real graphics for WebGPU. */
+async function hasGraphics(): Promise<boolean> {
+  const adapter = await navigator.gpu?.requestAdapter();
+  return Boolean(adapter) && !adapter!.info.isFallbackAdapter;
+}
+
 let trainer: Worker | undefined;
 
 /** One step of training. */
@@ -81,7 +93,7 @@ function train(threads: number): Promise<Stepped> {
   });
 }
 
-const bench = { ask, keepExact, quality, limits, train };
+const bench = { ask, keepExact, quality, limits, train, hasGraphics };
 export type BenchPage = typeof bench;
 
 Object.assign(globalThis, { bench });
