@@ -15,7 +15,7 @@ beforeAll(async () => {
   engine = await engineOf('llama-tied');
 });
 
-type Guesser = Pick<PromptLookup, 'propose' | 'observe'>;
+type Guesser = Pick<PromptLookup, 'begin' | 'propose' | 'observe'>;
 
 async function engineOf(
   name: TinyName,
@@ -213,6 +213,7 @@ describe('guesses', () => {
   function oracle(reply: readonly number[], change: (id: number, i: number) => number) {
     const seen = { steps: 0, right: 0 };
     const guesser: Guesser = {
+      begin: () => undefined,
       propose(context, room) {
         let said = Math.min(reply.length, context.length);
         while (said > 0 && reply.slice(0, said).some((id, i) => id !== context.at(i - said)))
@@ -309,6 +310,7 @@ describe('guesses', () => {
     const guess = Number([...expected.keys()][0]!.split(',')[1]);
     let right = 0;
     const guessing = await engineOf('llama-tied', {
+      begin: () => undefined,
       propose: () => [guess],
       observe: (_, count) => void (right += count),
     });

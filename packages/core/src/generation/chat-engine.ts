@@ -22,8 +22,11 @@ interface Parts {
   runtime: Runtime;
   /** Tokens read at once: few enough to stop soon, enough to be fast. */
   readAtOnce?: number;
-  /** Guesses what a reply says next; replies are the same with any guesses, and with none. */
-  lookup?: Pick<PromptLookup, 'propose' | 'observe'> | null | undefined;
+  /**
+   * Guesses what a reply says next; replies are the same with any guesses, and with none. By default prompt
+   * lookup, and none on a runtime that rounds coarsely: there they would not be the same.
+   */
+  lookup?: Pick<PromptLookup, 'begin' | 'propose' | 'observe'> | null | undefined;
 }
 
 export class ChatEngine {
@@ -50,7 +53,7 @@ export class ChatEngine {
     this.#memory = runtime.memory;
     this.#sites = sites;
     this.#readAtOnce = readAtOnce;
-    this.#lookup = lookup === undefined ? new PromptLookup() : lookup;
+    this.#lookup = lookup === undefined && !runtime.isCoarse ? new PromptLookup() : lookup;
     this.#lora = adapterFeeds(sites, null);
     this.#kept = this.#nothing();
   }
@@ -126,6 +129,7 @@ export class ChatEngine {
       let scores = streams.map(() => [logits]);
       let guesses: number[] = [];
       let stepMs = 0;
+      this.#lookup?.begin();
       while (!signal.aborted) {
         for (const [index, stream] of streams.entries()) {
           if (stream.finish || signal.aborted) continue;

@@ -65,6 +65,14 @@ describe('guessing', () => {
     },
   );
 
+  test('does not spend on a reply what another has saved', () => {
+    const lookup = timed();
+    for (let i = 0; i < 20; i++) lookup.observe(3, 3, 15);
+    lookup.begin();
+    lookup.observe(3, 0, 16);
+    expect(lookup.propose(repeating, 100)).toEqual([]);
+  });
+
   test('goes on where it pays', () => {
     const lookup = timed();
     let ms = 0;

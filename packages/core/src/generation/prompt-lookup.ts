@@ -19,10 +19,17 @@ const NEWEST = 0.1;
 export class PromptLookup {
   /** Mean milliseconds of a step of one token. */
   #plainMs = 0;
-  /** What all tokens so far would have taken one by one, and how much less they took. */
+  /** What the tokens of this reply would have taken one by one, and how much less they took. */
   #withoutMs = 0;
   #savedMs = 0;
   #boldness: 0 | 1 = 0;
+
+  /** A reply begins: what others have saved is not spent on it. */
+  begin(): void {
+    this.#withoutMs = 0;
+    this.#savedMs = 0;
+    this.#boldness = 0;
+  }
 
   /** Tokens to read after `context`, whose last one was just drawn: none, 3 or 7. At most `room`. */
   propose(context: readonly number[], room: number): number[] {

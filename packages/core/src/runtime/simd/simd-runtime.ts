@@ -124,6 +124,11 @@ class SimdRuntime implements Runtime {
     return this.#machine.activationBits;
   }
 
+  /** Bytes turn differences in the last digit of fp32 into whole steps of 1/127. */
+  get isCoarse(): boolean {
+    return this.activationBits === 8;
+  }
+
   /** Bytes of memory in use by weights, caches and scratch space. */
   get sizeBytes(): number {
     return this.#heap.memory.buffer.byteLength;
