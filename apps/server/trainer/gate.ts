@@ -23,7 +23,7 @@ const GateLimits = v.strictObject({
   /** Canaries that the base answers and the adapter does not: empty, endless or in a loop. */
   canariesBroken: v.optional(count, 0),
   /** Canaries that the base answers right and the adapter wrong. */
-  canariesWrong: v.optional(count, 1),
+  canariesWrong: v.optional(count, 3),
 });
 type GateLimits = v.InferOutput<typeof GateLimits>;
 
