@@ -6,7 +6,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { buildTokenizer, Random } from '@rapport/core';
-import { noisyRanks, sampleBase, Speaker, winRate } from '@rapport/rlhf';
+import { noisyRanks, questionOf, sampleBase, Speaker, winRate } from '@rapport/rlhf';
 import type { Annotator, BaseSamples, Instruction, SampledReply } from '@rapport/rlhf';
 import { nodeRuntime } from '../apps/server/node-runtime.ts';
 import { readAdapter } from '../apps/server/trainer/peft.ts';
@@ -37,8 +37,6 @@ const prompts = readFileSync(new URL('../tests/data/prompts.jsonl', import.meta.
 const { default: score } = (await import(`../tests/annotators/${annotator}.mjs`)) as {
   default: Annotator;
 };
-const questionOf = ({ instruction, input }: Instruction) =>
-  input ? `${instruction}\n\n${input}` : instruction;
 const checkpoint = await realCheckpoint();
 const tokenizer = await buildTokenizer(checkpoint.tokenizer);
 const { endOfTurn } = tokenizer;

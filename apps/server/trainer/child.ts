@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { Random, type Tokenizer } from '@rapport/core';
 import {
   demonstrationRows,
-  documentRow,
+  ordinaryText,
   rankingsOf,
   runPipeline,
   thumbsOf,
@@ -28,7 +28,6 @@ import { safetyOf } from './screening.ts';
 import type { RunSpec } from './spec.ts';
 
 const ORDINARY_TEXT = fileURLToPath(new URL('./ordinary-text.jsonl', import.meta.url));
-const LONGEST_TEXT = 320;
 const LONGEST_DEMONSTRATION = 1024;
 /** How the result is compared with the release in use; `config.arena` changes it. */
 const ARENA = { prompts: 24, samples: 3, maxTokens: 256, temperature: 0.9 };
@@ -41,7 +40,10 @@ const train: Training = async function* (spec, folder, signal) {
   const tokenizer = await tokenizerOf(checkpoint);
   const runtime = await nodeRuntime(checkpoint);
   const { endOfTurn } = tokenizer;
-  const { text, heldOutText } = await ordinaryText(tokenizer);
+  const { text, heldOutText } = ordinaryText(
+    await linesOf<Demonstration>(ORDINARY_TEXT),
+    tokenizer,
+  );
   const given = await linesOf<DatasetRow>(spec.rows);
   const { outlierDeviations } = safetyOf(spec.config['safety']);
   const model = { checkpoint, runtime, tokenizer };
@@ -127,27 +129,6 @@ async function demonstrations({ config, seed }: RunSpec, tokenizer: Tokenizer) {
     random: new Random(seed),
     longest: LONGEST_DEMONSTRATION,
   });
-}
-
-/** Texts by people: two thirds, as documents, keep the policy's language; one third, as answers, measures that. */
-async function ordinaryText(tokenizer: Tokenizer) {
-  const lines = (await readFile(ORDINARY_TEXT, 'utf8')).split('\n').filter((line) => line !== '');
-  const answers = lines
-    .map((line) => JSON.parse(line) as { instruction: string; input: string; output: string })
-    .map(({ instruction, input, output }) => ({
-      prompt: tokenizer.encodeChat(
-        [{ role: 'user', content: input ? `${instruction}\n\n${input}` : instruction }],
-        { addGenerationPrompt: true },
-      ),
-      answer: tokenizer.encode(output),
-    }))
-    .filter(({ prompt, answer }) => prompt.length + answer.length < LONGEST_TEXT);
-  return {
-    heldOutText: answers.flatMap(({ prompt, answer }, i) =>
-      i % 3 === 0 ? [{ prompt, reply: [...answer, tokenizer.endOfTurn] }] : [],
-    ),
-    text: answers.flatMap(({ answer }, i) => (i % 3 === 0 ? [] : (documentRow(answer) ?? []))),
-  };
 }
 
 await runAttempt(train);

@@ -15,7 +15,7 @@ export type { Parameters } from './optim/adamw.ts';
 // Training: the model with its trunk kept, judgements as tokens, the methods, the pipeline.
 export { Policy } from './train/policy.ts';
 export type { RowScore } from './train/policy.ts';
-export { demonstrationRows } from './train/demonstrations.ts';
+export { demonstrationRows, ordinaryText, questionOf } from './train/demonstrations.ts';
 export type { Demonstration } from './train/demonstrations.ts';
 export { rankingsOf, readBy, thumbsOf } from './train/judgements.ts';
 export type { Ranking } from './train/rankings.ts';

@@ -11,10 +11,9 @@ import { Policy } from '../train/policy.ts';
 import { pairsOf } from '../train/rankings.ts';
 import type { Ranking } from '../train/rankings.ts';
 import { scaleAdapter } from '../train/adapter.ts';
-import { questionOf } from '../train/demonstrations.ts';
+import { ordinaryText, questionOf } from '../train/demonstrations.ts';
 import { featuresOf, rewardOf } from '../train/reward.ts';
 import type { RewardModel } from '../train/reward.ts';
-import { documentRow, lengthOf } from '../train/rows.ts';
 import { scaleForKl } from './scaled-control.ts';
 import { winRate } from './win-rate.ts';
 
@@ -109,7 +108,6 @@ export type SimulationRecord =
   PipelineRecord | { readonly stage: 'vote' | 'judge'; readonly step: number; readonly of: number };
 
 const TEMPERATURE = 0.9;
-const LONGEST_TEXT = 320;
 /** N of best-of-N. */
 const BEST_OF = 4;
 
@@ -310,23 +308,6 @@ const promptOf = (line: Instruction, tokenizer: Tokenizer): number[] =>
   tokenizer.encodeChat([{ role: 'user', content: questionOf(line) }], {
     addGenerationPrompt: true,
   });
-
-/**
- * Answered instructions as text: a third of the answers, as replies, measures what is forgotten; the others are
- * documents for the mix. Long ones are left out.
- */
-function ordinaryText(lines: readonly Instruction[], tokenizer: Tokenizer) {
-  const short = lines.flatMap((line) => {
-    if (!line.output) return [];
-    const answer = tokenizer.encode(line.output);
-    const row = { prompt: promptOf(line, tokenizer), reply: [...answer, tokenizer.endOfTurn] };
-    return lengthOf(row) <= LONGEST_TEXT ? [{ row, document: documentRow(answer) }] : [];
-  });
-  return {
-    heldOutText: short.flatMap(({ row }, i) => (i % 3 === 0 ? [row] : [])),
-    text: short.flatMap(({ document }, i) => (i % 3 !== 0 && document ? [document] : [])),
-  };
-}
 
 /** A seeded third is kept for judging; the rest gives the prompts to vote on. */
 function splitPrompts(spec: SimulationSpec) {

@@ -2,6 +2,7 @@
 // turn of the assistant; what is learned is that turn and its end, never what others said.
 import { RapportError } from '@rapport/core';
 import type { ChatMessage, Random, Tokenizer } from '@rapport/core';
+import { documentRow } from './rows.ts';
 import type { Row } from './rows.ts';
 
 /** A line of a file of demonstrations: self-instruct's fields, or TRL's. */
@@ -50,6 +51,26 @@ export function demonstrationRows(
       );
     })
     .filter(({ prompt, reply }) => prompt.length + reply.length <= longest);
+}
+
+/** Tokens of the longest answer, prompt included, that ordinary text is made of. */
+const LONGEST_TEXT = 320;
+
+/**
+ * Demonstrations as ordinary text: a third, as answers, measures what is forgotten; the others, as documents, are
+ * mixed in against it. Long ones are left out.
+ */
+export function ordinaryText(
+  lines: readonly Demonstration[],
+  tokenizer: Tokenizer,
+): { heldOutText: Row[]; text: Row[] } {
+  const rows = demonstrationRows(lines, tokenizer, { longest: LONGEST_TEXT });
+  return {
+    heldOutText: rows.filter((_, i) => i % 3 === 0),
+    text: rows.flatMap(({ reply }, i) =>
+      i % 3 === 0 ? [] : (documentRow(reply.slice(0, -1)) ?? []),
+    ),
+  };
 }
 
 /** An instruction as it is put to the model. */
