@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { Random, type Tokenizer } from '@rapport/core';
 import {
   demonstrationRows,
+  loneVotes,
   ordinaryText,
   rankingsOf,
   runPipeline,
@@ -49,7 +50,8 @@ const train: Training = async function* (spec, folder, signal) {
   const model = { checkpoint, runtime, tokenizer };
   const outliers = await outlierDevices(given, outlierDeviations, model, signal);
   const rows = given.filter(({ device }) => !outliers.includes(device));
-  const [rankings, thumbs] = [rankingsOf(rows, tokenizer), thumbsOf(rows, tokenizer)];
+  const rankings = rankingsOf(rows, tokenizer);
+  const thumbs = thumbsOf(loneVotes(rows), tokenizer);
   yield { stage: 'open', step: 1, steps: 1, rankings: rankings.length, thumbs: thumbs.length };
 
   const resume = await loadCheckpoint(spec.checkpoint);

@@ -1,6 +1,6 @@
 import { beforeAll, expect, test } from 'vitest';
 import { buildTokenizer, type Tokenizer } from '@rapport/core';
-import { rankingsOf, readBy, thumbsOf } from '@rapport/rlhf';
+import { loneVotes, rankingsOf, readBy, thumbsOf } from '@rapport/rlhf';
 import { tinyTokenizer } from '../../../tests/support/tiny-tokenizer.ts';
 import { aRanking, aVote } from '../store/test-store.ts';
 import type { DatasetRow } from '../store/datasets.ts';
@@ -62,15 +62,35 @@ test('sampled ids end their turn if the model ended it, not where it was cut or 
   expect(vote(tokenizer.encode('No'))).toEqual(said('Hi'));
 });
 
+const votesOn = (question: string, ...values: (1 | -1)[]) =>
+  values.map((value) => {
+    const vote = aVote(value);
+    const prompt = [{ role: 'user', content: question }];
+    return rowOf({ ...vote, body: { ...(vote.body as object), prompt } });
+  });
+
 test('what a method cannot read does not count as learned from', () => {
   const [tie, ranking] = [rowOf(aRanking([1, 1])), rowOf(aRanking())];
-  const alone = rowOf(aVote(1));
-  const [up, down] = [aVote(1), aVote(-1)].map((vote) => {
-    const asked = [{ role: 'user', content: 'Something else' }];
-    return rowOf({ ...vote, body: { ...(vote.body as object), prompt: asked } });
-  });
-  const all = [tie, ranking, alone, up!, down!];
-  expect(readBy('ppo', all)).toEqual([ranking, up, down]);
-  expect(readBy('kto', all)).toEqual([alone, up, down]);
+  const compared = votesOn('Something else', 1, -1);
+  const [alone] = votesOn('A third thing', 1);
+  const all = [tie, ranking, alone!, ...compared];
+  expect(readBy('dpo', all)).toEqual([ranking, ...compared]);
+  // A good thumb without a bad one: the reward model has nothing to compare it with, KTO has.
+  expect(readBy('ppo', all)).toEqual([ranking, ...compared]);
+  expect(readBy('kto', all)).toEqual([ranking, alone, ...compared]);
   expect(readBy('kto', [tie, ranking])).toEqual([ranking]);
+  expect(readBy('kto', [alone!])).toEqual([]);
+});
+
+test('good and bad thumbs on prompts of their own are read by methods that can compare across prompts', () => {
+  const [up, down] = [...votesOn('One', 1, 1), ...votesOn('Two', -1)].slice(1);
+  expect(readBy('ppo', [up!, down!])).toEqual([up, down]);
+  expect(readBy('rloo', [up!, down!])).toEqual([up, down]);
+  expect(readBy('dpo', [up!, down!])).toEqual([]);
+});
+
+test('votes that made a ranking are not single thumbs as well', () => {
+  const compared = votesOn('Something else', 1, -1);
+  const [alone] = votesOn('A third thing', 1);
+  expect(loneVotes([rowOf(aRanking()), ...compared, alone!])).toEqual([alone]);
 });

@@ -497,7 +497,7 @@ async function screenedRows(db: Database, run: RunTable) {
   throw new RapportError(
     'dataset/set-aside',
     `None of the ${all.length} judgements can be learned from: ${JSON.stringify(setAside)}.`,
-    'Collect rankings that prefer something, learn from single thumbs by --method kto, wait for more devices or time, or change "safety" in the config (see docs/operating.md).',
+    'Collect rankings that prefer something, or good and bad thumbs (not for --method dpo or sft), wait for more devices or time, or change "safety" in the config (see docs/operating.md).',
   );
 }
 

@@ -17,7 +17,7 @@ export { Policy } from './train/policy.ts';
 export type { RowScore } from './train/policy.ts';
 export { demonstrationRows, ordinaryText, questionOf } from './train/demonstrations.ts';
 export type { Demonstration } from './train/demonstrations.ts';
-export { rankingsOf, readBy, thumbsOf } from './train/judgements.ts';
+export { loneVotes, rankingsOf, readBy, thumbsOf } from './train/judgements.ts';
 export type { Ranking } from './train/rankings.ts';
 export { documentRow } from './train/rows.ts';
 export type { Row, TrunkRow } from './train/rows.ts';

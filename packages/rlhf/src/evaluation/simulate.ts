@@ -166,8 +166,7 @@ export async function* simulate(
   const { text, heldOutText } = ordinaryText(spec.demonstrations, tokenizer);
   const result = yield* runPipeline(
     {
-      rankings,
-      thumbs,
+      ...(spec.method === 'kto' ? { rankings: [], thumbs } : { rankings }),
       text,
       heldOutText,
       method: spec.method,

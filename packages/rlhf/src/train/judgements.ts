@@ -1,5 +1,5 @@
-// Judgements as the token ids that training reads: rankings, and single thumbs for KTO. Votes become a
-// ranking where one prompt got both thumbs; an edit ranks the person's text above the reply.
+// Judgements as the token ids that training reads: rankings and single thumbs. Votes become a ranking where one
+// prompt got both thumbs; an edit ranks the person's text above the reply.
 import type { ChatMessage, Judgement, Provenance, Tokenizer } from '@rapport/core';
 import type { Thumb } from './kto.ts';
 import type { PipelineMethod } from './pipeline.ts';
@@ -24,19 +24,28 @@ export function rankingsOf(judgements: readonly Judgement[], tokenizer: Tokenize
 }
 
 /**
- * The judgements that a method reads. Rankings must prefer something to something; a thumb needs its opposite on the
- * same prompt, but for KTO, which reads thumbs alone where there are any.
+ * The judgements that a method reads. Rankings must prefer something to something. A thumb whose prompt got no
+ * opposite thumb says nothing by comparison: 'ppo', 'rloo' and 'kto' read such thumbs where both kinds are at hand.
  */
 export function readBy<J extends Judgement>(method: PipelineMethod, judgements: readonly J[]): J[] {
-  const votes = judgements.filter(({ type }) => type === 'vote');
-  if (method === 'kto' && votes.length > 0) return votes;
-  const decided = new Set(
+  const alone = new Set<Judgement>(loneVotes(judgements));
+  const rest = judgements.filter((judgement) => !alone.has(judgement) && prefers(judgement));
+  const kinds = new Set([...alone].map(({ body }) => 'value' in body && body.value > 0));
+  const readsThumbs = method === 'kto' || method === 'ppo' || method === 'rloo';
+  const bothKinds = kinds.size === 2 || (method === 'kto' && rest.length > 0);
+  return judgements.filter(
+    (judgement) => rest.includes(judgement) || (alone.has(judgement) && readsThumbs && bothKinds),
+  );
+}
+
+/** Votes on prompts that got no opposite vote: `rankingsOf` makes nothing of them. */
+export function loneVotes<J extends Judgement>(judgements: readonly J[]): J[] {
+  const compared = new Set(
     votedOn(judgements).flatMap(({ prompt, ranks }) => (decides(ranks) ? [keyOf(prompt)] : [])),
   );
-  return judgements.filter(({ type, body }: Judgement) => {
-    if (type === 'vote') return decided.has(keyOf(body.prompt));
-    return type === 'edit' || decides(body.ranks);
-  });
+  return judgements.filter(
+    ({ type, body }: Judgement) => type === 'vote' && !compared.has(keyOf(body.prompt)),
+  );
 }
 
 /** Every vote as a thumb of its own. */
@@ -73,6 +82,8 @@ function votedOn(judgements: readonly Judgement[]): Judged[] {
   }
   return [...groups.values()];
 }
+
+const prefers = ({ type, body }: Judgement): boolean => type !== 'ranking' || decides(body.ranks);
 
 const keyOf = (prompt: readonly ChatMessage[]): string => JSON.stringify(prompt);
 

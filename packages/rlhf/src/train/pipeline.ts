@@ -34,11 +34,12 @@ export interface PipelineSpec {
   readonly prompts?: readonly (readonly number[])[];
   /** For 'sft': rows to learn from beside the best reply of each ranking. */
   readonly demonstrations?: readonly Row[];
-  /** Votes on single replies, for 'kto'; without any, the best and worst of each ranking. */
+  /** Votes on single replies that are in no ranking. */
   readonly thumbs?: readonly Thumb[];
   /**
-   * 'ppo' and 'rloo' follow a DPO warm start; 'dpo' and 'kto' stand alone; 'sft' learns the best reply of
-   * each ranking; 'bestofn' leaves the policy alone and only trains the reward model.
+   * 'ppo' and 'rloo' follow a warm start by DPO, or by KTO where thumbs outnumber ranked replies; 'dpo' stands
+   * alone; so does 'kto', which reads thumbs and the best and worst of each ranking; 'sft' learns the best reply
+   * of each ranking; 'bestofn' leaves the policy alone and only trains the reward model.
    */
   readonly method: PipelineMethod;
   readonly seed: number;
@@ -129,12 +130,12 @@ export async function* runPipeline(
     const scores = await policy.score(rows, null, options);
     const answerScores = await policy.score(heldOut, null, options);
     const prepared = regroup(spec.rankings, rows, scores);
-    const compared = spec.method === 'kto' ? await comparedThumbs(policy, spec, signal) : prepared;
+    const compared = [...prepared, ...(await comparedThumbs(policy, spec, signal))];
     yield { stage: 'prepare', step: 3, of: 3 };
 
     const reward =
       platform.resume?.reward ??
-      trainReward(compared.length > 0 ? compared : prepared, answerScores.map(featuresOf), {
+      trainReward(compared, answerScores.map(featuresOf), {
         seed: spec.seed,
         ...spec.reward,
       });
@@ -156,7 +157,8 @@ export async function* runPipeline(
       });
       try {
         const estimator = spec.method === 'rloo' ? 'rloo' : 'gae';
-        const prompts = spec.prompts ?? spec.rankings.map((r) => r.prompt);
+        const judged = [...spec.rankings, ...(spec.thumbs ?? [])];
+        const prompts = spec.prompts ?? distinct(judged.map(({ prompt }) => prompt));
         adapter = yield* trainPpo(
           {
             policy,
@@ -225,8 +227,10 @@ async function* firstAdapter(
   const { seed } = spec;
   const { policy, prepared, text, reward } = made;
   const keeping = keepingOf(platform, { reward });
-  if (spec.method === 'kto') {
-    const thumbs = spec.thumbs?.length ? spec.thumbs : extremes(prepared);
+  const reinforced = spec.method === 'ppo' || spec.method === 'rloo';
+  const { thumbs: alone = [] } = spec;
+  if (spec.method === 'kto' || (reinforced && alone.length > rowCount(prepared))) {
+    const thumbs = [...alone, ...extremes(prepared)];
     const config = { ...ktoDefaults, seed, ...spec.kto };
     return yield* trainKto(policy, thumbs, text, config, signal, keeping);
   }
@@ -278,6 +282,13 @@ async function judgeOf(
     dispose: () => speaker.dispose(),
   };
 }
+
+const rowCount = (prepared: readonly PreparedRanking[]): number =>
+  prepared.reduce((sum, { rows }) => sum + rows.length, 0);
+
+const distinct = (prompts: readonly (readonly number[])[]): (readonly number[])[] => [
+  ...new Map(prompts.map((prompt) => [prompt.join(), prompt])).values(),
+];
 
 /** The best and worst replies of every ranking that decides anything. */
 function extremes(prepared: readonly PreparedRanking[]): (Thumb & { row: TrunkRow })[] {

@@ -216,6 +216,29 @@ describe('the pipeline', () => {
     expect([...parametersOf(result.adapter)]).not.toEqual([...parametersOf(result.warmStart)]);
   });
 
+  it('learns from single thumbs: the reward model beside rankings, without them the warm start too', async () => {
+    const thumbs = (count: number, random: Random) =>
+      rankings(count, random).map(({ prompt, replies: [reply] }) => ({
+        prompt,
+        reply: reply!,
+        good: reply!.some((id) => id % 8 === 7),
+      }));
+    const stagesOf = (records: readonly PipelineRecord[]) => [
+      ...new Set(records.map(({ stage }) => stage)),
+    ];
+    const run = (more: Partial<PipelineSpec>) =>
+      collect<PipelineRecord, PipelineResult>(runPipeline({ ...spec, ...more }, platform()));
+    const [ranked, beside, alone] = [
+      await run({}),
+      await run({ thumbs: thumbs(24, new Random(8)) }),
+      await run({ rankings: [], thumbs: thumbs(24, new Random(8)) }),
+    ];
+    expect(beside.result.measures.pairs).toBeGreaterThan(ranked.result.measures.pairs);
+    expect(stagesOf(beside.records)).toEqual(['prepare', 'reward', 'dpo', 'ppo', 'measure']);
+    expect(stagesOf(alone.records)).toEqual(['prepare', 'reward', 'kto', 'ppo', 'measure']);
+    expect(alone.result.measures.pairs).toBeGreaterThan(0);
+  });
+
   it.each(['ppo', 'kto', 'sft'] as const)(
     '%s killed after any step goes on to the same weights, bit for bit',
     async (method) => {
