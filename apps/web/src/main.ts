@@ -44,9 +44,11 @@ function begin(): void {
   const conversations = new Conversations(db);
   const chat = new Chat(db, model);
   const feedback = new Feedback(db);
-  const setAside = (why: 'release' | 'lost') =>
-    toasts.show({ text: language.t.personalAside[why] });
-  const personal = new Personal(db, model, setAside);
+  const personal = new Personal(db, model, (what, run) => {
+    const bringOver = { label: language.t.bringOver, run: () => void training.bringOver(run) };
+    const action = what === 'aside' && { action: bringOver };
+    toasts.show({ text: language.t.personalNews[what], stays: true, ...action });
+  });
   const training = new Training({ db, model, releases, personal, start: startTraining });
   const around = { db, model, language, theme, toasts, releases };
   const app = { ...around, conversations, chat, feedback, personal, training };

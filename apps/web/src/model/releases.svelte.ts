@@ -136,20 +136,19 @@ export class Releases {
     if (next === null) return;
     if (next === BASE) {
       const halted = this.current !== null;
-      await this.#load(null);
-      if (halted) this.#announce('halted', null);
+      await this.#load(null, halted ? 'halted' : null);
       return;
     }
     try {
       const known = (await recall<ReleaseFacts>(this.#db, INSTALLED_KEY))?.id === next.id;
-      await this.#load(next);
-      if (!known) this.#announce('new', next);
+      await this.#load(next, known ? null : 'new');
     } catch (error) {
       await this.#fellThrough(next, error as Error);
     }
   }
 
-  async #load(release: ReleaseFacts | null): Promise<void> {
+  /** `news` is told before the personal adapter is asked whether it fits, which may be the greater news. */
+  async #load(release: ReleaseFacts | null, news: 'new' | 'halted' | null): Promise<void> {
     const { inference } = this.#model;
     await finish(inference.useAdapter(release?.adapter ?? null));
     if (release?.golden) await finish(inference.checkGolden(release.golden));
@@ -157,6 +156,7 @@ export class Releases {
     this.#model.speaker = release
       ? { id: release.id, adapter: release.adapter?.file.digest ?? null }
       : { id: BASE, adapter: null };
+    if (news) this.#announce(news, release);
     await this.#model.personalise?.();
     await remember(this.#db, INSTALLED_KEY, release);
     const base = this.#model.manifest?.files.map(({ digest }) => digest) ?? [];

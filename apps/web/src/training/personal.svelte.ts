@@ -1,29 +1,34 @@
-// The personal adapter that speaks with the release: kept, undone, set aside when another release comes.
+// The personal adapter that speaks with the release: kept, undone, set aside when another release comes,
+// taken up again when its own comes back.
 // Dexie says which one is kept; every tab follows it between two replies.
-import { liveQuery } from 'dexie';
+import { liveQuery, type Subscription } from 'dexie';
 import { blobSource, readPeft, writePeft } from '@rapport/core';
 import { SPEAKING_LOCK } from '../chat/chat.svelte.ts';
 import type { Database } from '../db/database.ts';
+import { errorNote } from '../db/error-note.ts';
 import type { Model } from '../model/model.svelte.ts';
 import { WeightStore } from '../model/weight-store.ts';
 import { finish } from '../workers/channel.ts';
 import type { AdapterRef } from '../workers/inference.ts';
-import type { TrainingRun } from './rows.ts';
+import { fits, type TrainingRun } from './rows.ts';
 
-/** Tells the person that their adapter no longer speaks. */
-export type AnnounceAside = (why: 'release' | 'lost') => void;
+/** Tells the person that another release has silenced their adapter, that it speaks again, or that it is lost. */
+export type AnnouncePersonal = (what: 'aside' | 'returned' | 'lost', run: TrainingRun) => void;
 
 export class Personal {
   readonly #db: Database;
   readonly #model: Model;
-  readonly #announce: AnnounceAside;
+  readonly #announce: AnnouncePersonal;
   /** Ends what borrowed the voice: the person has chosen. */
   interrupt: (() => void) | undefined;
+  /** What was kept speaks with the release of last time. */
+  started = $state(false);
   /** Digest of the adapter that the inference worker adds now. */
   #applied: string | null = null;
   #applying: Promise<void> = Promise.resolve();
+  #following: Subscription | undefined;
 
-  constructor(db: Database, model: Model, announce: AnnounceAside = () => {}) {
+  constructor(db: Database, model: Model, announce: AnnouncePersonal = () => {}) {
     this.#db = db;
     this.#model = model;
     this.#announce = announce;
@@ -31,16 +36,22 @@ export class Personal {
       // A release has just been loaded, and nothing personal with it.
       this.#applied = null;
       model.personal = null;
-      return this.#apply();
+      return this.#apply(() => this.#returning());
     };
   }
 
   /** Speaks with what is kept, then follows it; call once the release speaks. */
   async start(): Promise<void> {
-    await this.#apply();
-    liveQuery(() => this.#kept()).subscribe((kept) => {
+    await this.#apply(() => this.#returning());
+    this.started = true;
+    this.#following = liveQuery(() => this.#kept()).subscribe((kept) => {
       if ((kept?.outcome?.adapter.file.digest ?? null) !== this.#applied) void this.#whenSilent();
     });
+  }
+
+  /** Follows no longer, as when the page goes away. */
+  close(): void {
+    this.#following?.unsubscribe();
   }
 
   /** From the next reply on, this one speaks; what spoke before it is offered again. */
@@ -98,34 +109,48 @@ export class Personal {
     return this.#db.trainings.where({ state: 'kept' }).first();
   }
 
+  /** What was set aside with a release that speaks again now. */
+  #returning(): Promise<TrainingRun | undefined> {
+    const aside = this.#db.trainings.where({ state: 'aside' });
+    return aside.filter((run) => !run.error && fits(run, this.#model)).last();
+  }
+
   #whenSilent(): Promise<void> {
     this.interrupt?.();
     return navigator.locks.request(SPEAKING_LOCK, () => this.#apply());
   }
 
-  /** One at a time, since a release may be loaded while the person chooses. */
-  #apply(): Promise<void> {
-    this.#applying = this.#applying.then(() => this.#applyNow());
+  /**
+   * One at a time, since a release may be loaded while the person chooses. `otherwise` speaks where nothing is
+   * kept: only in the tab that has loaded a release, since another may still speak with the one before.
+   */
+  #apply(otherwise: () => Promise<TrainingRun | undefined> = async () => undefined): Promise<void> {
+    this.#applying = this.#applying.then(() => this.#applyNow(otherwise));
     return this.#applying;
   }
 
-  async #applyNow(): Promise<void> {
+  async #applyNow(otherwise: () => Promise<TrainingRun | undefined>): Promise<void> {
     const model = this.#model;
-    const kept = await this.#kept();
-    if (kept && kept.release !== model.speaker.id) {
+    let kept = await this.#kept();
+    if (kept && !fits(kept, model)) {
       await this.#db.trainings.update(kept.id, { state: 'aside' });
-      this.#announce('release');
+      this.#announce('aside', kept);
+      kept = undefined;
     }
-    const adapter = kept?.release === model.speaker.id ? kept.outcome!.adapter : null;
+    if (!kept && (kept = await otherwise())) {
+      await this.#db.trainings.update(kept.id, { state: 'kept' });
+      this.#announce('returned', kept);
+    }
+    const adapter = kept?.outcome!.adapter ?? null;
     const digest = adapter?.file.digest ?? null;
     if (digest === this.#applied) return;
     try {
       await finish(model.inference.usePersonal(adapter));
       this.#applied = digest;
       model.personal = digest;
-    } catch {
-      await this.#db.trainings.update(kept!.id, { state: 'aside' });
-      this.#announce('lost');
+    } catch (error) {
+      await this.#db.trainings.update(kept!.id, { state: 'aside', error: errorNote(error) });
+      this.#announce('lost', kept!);
     }
   }
 }

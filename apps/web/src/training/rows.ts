@@ -1,5 +1,6 @@
 // What is kept of personal training: each run with its plan, its course, and what came of it.
 import type { ErrorNote } from '../db/error-note.ts';
+import type { Model } from '../model/model.svelte.ts';
 import type {
   TrainingOrder,
   TrainingOutcome,
@@ -9,8 +10,8 @@ import type {
 
 /**
  * `running` in some tab; `paused` by the person or because the page went away; `failed` with a reason,
- * to be resumed; `offered` is done and waits for a choice; `kept` speaks; `aside` was taught on another
- * release than the one that speaks now.
+ * to be resumed; `offered` is done and waits for a choice; `kept` speaks; `aside` was kept until another
+ * release came, or its file was lost (then with the error).
  */
 export type TrainingState = 'running' | 'paused' | 'failed' | 'offered' | 'kept' | 'aside';
 
@@ -27,6 +28,8 @@ export interface TrainingRun {
   startedAt: number;
   /** The release it builds on, as provenance names it. */
   release: string;
+  /** The release that the same lessons were taught on before it. */
+  before?: string;
   /** Everything the worker needs; the same order goes on where it stopped. */
   order: TrainingOrder;
   stage: TrainingStage;
@@ -35,3 +38,7 @@ export interface TrainingRun {
   sideBySide: SideBySide[];
   error?: ErrorNote;
 }
+
+/** Whether what was taught, or is being taught, can speak now: on the same base and on the same release. */
+export const fits = ({ release, order }: TrainingRun, model: Model): boolean =>
+  release === model.speaker.id && order.manifest.digest === model.manifest?.digest;

@@ -1,9 +1,11 @@
 // Personal training as the page sees it, with real storage; the two workers' ports are scripted.
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { RapportError, type Judgement } from '@rapport/core';
+import { RapportError, type Judgement, type Release } from '@rapport/core';
+import { SPEAKING_LOCK } from '../chat/chat.svelte.ts';
 import { openDatabase, type Database } from '../db/database.ts';
 import { uuidv7 } from '../db/uuid.ts';
 import { Model } from '../model/model.svelte.ts';
+import { Releases } from '../model/releases.svelte.ts';
 import type { OutboxRow } from '../sync/rows.ts';
 import type { AdapterRef, Inference } from '../workers/inference.ts';
 import type { StartedTrainer } from '../workers/start-training.ts';
@@ -70,9 +72,18 @@ class ScriptedTrainer {
 /** Stands at the model's port: says which adapter spoke. */
 class ScriptedModel {
   personal: string | null = null;
+  release: string | null = null;
+  /** Personal adapters whose file is gone. */
+  gone: string[] = [];
   /** Speaks on until it is stopped. */
   endless = false;
+  async *fetchAdapter() {}
+  async *keepOnly() {}
+  async *useAdapter(ref: AdapterRef | null) {
+    [this.release, this.personal] = [ref?.file.digest ?? null, null];
+  }
   async *usePersonal(ref: AdapterRef | null) {
+    if (ref && this.gone.includes(ref.file.digest)) throw new Error('gone');
     this.personal = ref?.file.digest ?? null;
   }
   async *speak(_request: unknown, signal: AbortSignal) {
@@ -88,24 +99,60 @@ let worker: ScriptedTrainer;
 let told: string[];
 let personal: Personal;
 let training: Training;
+let releases: Releases;
+/** The release that the channel wants. */
+let wanted: string;
 
-beforeEach(() => {
+beforeEach(async () => {
   db = openDatabase(`training-${Math.random()}`);
   voice = new ScriptedModel();
   worker = new ScriptedTrainer();
   told = [];
-  begin();
+  wanted = 'r1';
+  await begin();
 });
-afterEach(() => db.delete());
+afterEach(async () => {
+  personal.close();
+  // What it was doing is done.
+  await navigator.locks.request(SPEAKING_LOCK, () => undefined);
+  await db.delete();
+});
 
 /** What a page load makes. */
-function begin() {
+async function begin() {
+  personal?.close();
   model = new Model(db, voice as unknown as Inference);
   model.phase = 'ready';
   model.manifest = { name: 'm', format: 'gguf', digest: 'base-digest', files: [] };
-  personal = new Personal(db, model, (why) => told.push(why));
+  personal = new Personal(db, model, (what) => told.push(what));
+  releases = new Releases(db, model, feed, (what) => told.push(what));
   const { start } = worker;
-  training = new Training({ db, model, releases: { current: null }, personal, start });
+  training = new Training({ db, model, releases, personal, start });
+  await personal.start();
+}
+
+const feed = {
+  channel: async () => ({
+    ...{ name: 'main', version: 1, issued: 0, expires: Date.now() + 60_000 },
+    ...{ stable: wanted, blocked: [], freeze: false },
+  }),
+  release: async (id: string): Promise<Release> => ({
+    base: { name: 'm', format: 'gguf', digest: 'base-digest', files: [] },
+    adapter: { digest: `of-${id}`, size: 4, rank: 8, alpha: 16, targets: [] },
+    tokenizer: { digest: '' },
+    chunks: { size: 1, sha256: [] },
+    evaluation: {},
+    dataset: { digest: null, count: 2, devices: 1 },
+    parents: [],
+  }),
+  bucket: async () => 0.5,
+  mine: async () => 0,
+};
+
+/** Another release is wanted from now on, and found. */
+async function releaseArrives(id: string) {
+  wanted = id;
+  await releases.look();
 }
 
 async function judge(count: number): Promise<void> {
@@ -175,17 +222,111 @@ test('a choice does not wait for the replies that are being made to compare', as
   expect(training.showing).toBe(false);
 });
 
-test('another release sets the adapter aside and tells the person', async () => {
+test('a release sets the adapter aside with a word; the same lessons are taught on top of it at one button', async () => {
   await judge(25);
   await training.teach();
   await run().toMatchObject({ state: 'offered' });
   await personal.keep(training.run!);
-  model.speaker = { id: 'r2', adapter: 'digest-r2' };
-  voice.personal = null; // A release is loaded without anything personal.
+  await releaseArrives('r1');
+  await run().toMatchObject({ state: 'aside', release: 'base' });
+  expect(told).toEqual(['new', 'aside']);
+  expect([voice.release, voice.personal, model.personal]).toEqual(['of-r1', null, null]);
+
+  await judge(5);
+  await training.bringOver(training.run!);
+  await run().toMatchObject({ state: 'offered', release: 'r1', before: 'base' });
+  const [first, second] = worker.orders;
+  expect(second!.release!.file.digest).toBe('of-r1');
+  expect(second!.lessons).toEqual(first!.lessons);
+  expect(second!.heldOut).toEqual(first!.heldOut);
+  expect(second!.id).not.toBe(first!.id);
+});
+
+test('when the release it was taught on comes back, the adapter speaks again; undone, it does not', async () => {
+  await releaseArrives('r1');
+  await judge(25);
+  await training.teach();
+  await run().toMatchObject({ state: 'offered' });
+  await personal.keep(training.run!);
+  await releaseArrives('r2');
+  await run().toMatchObject({ state: 'aside' });
+  await releaseArrives('r1');
+  await run().toMatchObject({ state: 'kept' });
+  expect(told).toEqual(['new', 'new', 'aside', 'new', 'returned']);
+  expect([voice.release, voice.personal, model.personal]).toEqual(['of-r1', 'd1', 'd1']);
+
+  await personal.undo(training.run!);
+  await releaseArrives('r2');
+  await releaseArrives('r1');
+  await run().toMatchObject({ state: 'offered' });
+  expect(voice.personal).toBeNull();
+});
+
+test('the adapter is not spoken with on another base model, even without a release', async () => {
+  await judge(25);
+  await training.teach();
+  await run().toMatchObject({ state: 'offered' });
+  await personal.keep(training.run!);
+  await begin();
+  expect(voice.personal).toBe('d1');
+  const { manifest } = model;
+  Object.assign(manifest!, { digest: 'other-base' });
   await model.personalise!();
   await run().toMatchObject({ state: 'aside' });
-  expect(told).toEqual(['release']);
-  expect(model.personal).toBeNull();
+  expect(training.fits(training.run!)).toBe(false);
+});
+
+test('an adapter whose file is gone is set aside with the reason, and not tried again', async () => {
+  await judge(25);
+  await training.teach();
+  await run().toMatchObject({ state: 'offered' });
+  await personal.keep(training.run!);
+  voice.gone = ['d1'];
+  await begin();
+  await begin();
+  await run().toMatchObject({ state: 'aside', error: { message: 'gone' } });
+  expect(told).toEqual(['lost']);
+});
+
+test('a release that arrives while training goes on is what the same lessons are taught on, from the beginning', async () => {
+  await judge(25);
+  worker.stepMs = 60;
+  const taught = training.teach();
+  await expect.poll(() => training.steps.length).toBeGreaterThan(0);
+  const dropped = training.run!.id;
+  await releaseArrives('r1');
+  await taught;
+  await run().toMatchObject({ state: 'offered', release: 'r1', before: 'base' });
+  expect(await db.trainings.get(dropped)).toBeUndefined();
+  expect(worker.orders.map(({ release }) => release?.file.digest)).toEqual([undefined, 'of-r1']);
+  expect(training.run!.sideBySide[0]!.after).toBe('spoken by d1');
+});
+
+test('a release that arrives while training is paused: resumed, it begins again on top of it', async () => {
+  await judge(25);
+  worker.stepMs = 60;
+  const first = training.teach();
+  await expect.poll(() => training.steps.length).toBeGreaterThan(0);
+  training.pause();
+  await first;
+  await releaseArrives('r1');
+  await run().toMatchObject({ state: 'paused', release: 'base' });
+  worker.stepMs = 1;
+  await training.resume(training.run!);
+  await run().toMatchObject({ state: 'offered', release: 'r1', before: 'base' });
+  expect(await db.checkpoints.count()).toBe(0);
+});
+
+test('nothing is shown side by side with a release that the adapter was not taught on', async () => {
+  await judge(25);
+  voice.endless = true;
+  const taught = training.teach();
+  await expect.poll(() => training.showing).toBe(true);
+  training.makeWayForReply(true);
+  model.speaker = { id: 'r1', adapter: 'of-r1' };
+  training.makeWayForReply(false);
+  await taught;
+  expect(training.run!.sideBySide).toEqual([]);
 });
 
 test('paused, the worker is gone; resumed after a reload, the same order goes on', async () => {
@@ -198,7 +339,7 @@ test('paused, the worker is gone; resumed after a reload, the same order goes on
   await run().toMatchObject({ state: 'paused' });
   expect(worker.ended).toBe(1);
   worker.stepMs = 1;
-  begin();
+  await begin();
   await run().toMatchObject({ state: 'paused' });
   await training.resume(training.run!);
   await run().toMatchObject({ state: 'offered' });
@@ -210,7 +351,7 @@ test('a run that a reload cut off waits to be resumed', async () => {
   const rest = { release: 'base', stage: 'learning', steps: [], sideBySide: [] } as const;
   const row = { id: 'r', state: 'running', startedAt: 0, order, ...rest } as const;
   await db.trainings.add({ ...row, steps: [], sideBySide: [] });
-  begin();
+  await begin();
   await run().toMatchObject({ state: 'paused' });
 });
 

@@ -9,10 +9,15 @@ import type { Model } from '../model/model.svelte.ts';
 import type { Releases } from '../model/releases.svelte.ts';
 import { finish } from '../workers/channel.ts';
 import type { StartedTrainer } from '../workers/start-training.ts';
-import type { TrainingNews, TrainingStage, TrainingStep } from '../workers/training.ts';
+import type {
+  TrainingNews,
+  TrainingOrder,
+  TrainingStage,
+  TrainingStep,
+} from '../workers/training.ts';
 import { judgementsOf, lessonsOf, type Lessons } from './lessons.ts';
 import type { Personal } from './personal.svelte.ts';
-import type { SideBySide, TrainingRun } from './rows.ts';
+import { fits, type SideBySide, type TrainingRun } from './rows.ts';
 
 /** One tab of this origin trains at a time. */
 const TRAINING_LOCK = 'rapport-training';
@@ -29,6 +34,9 @@ const SHOWN_SAMPLING = {
   seed: 1,
 };
 const SHOWN = 3;
+
+/** What is taught, wherever. */
+type Lesson = Pick<TrainingOrder, 'method' | 'lessons' | 'heldOut' | 'seed'>;
 
 interface Parts {
   db: Database;
@@ -64,6 +72,7 @@ export class Training {
   readonly #runs: Live<TrainingRun[]>;
   readonly #lessons: Live<Lessons>;
   #active = $state.raw<{ id: string; started: StartedTrainer; stop: AbortController } | null>(null);
+  readonly #recovered: Promise<void>;
   #busy = false;
   #typing: ReturnType<typeof setTimeout> | undefined;
   #demonstration: AbortController | null = null;
@@ -82,7 +91,7 @@ export class Training {
       this.#enough = true;
       this.#demonstration?.abort();
     };
-    void this.#recover();
+    this.#recovered = this.#recover();
   }
 
   /** What the person's judgements come to. */
@@ -110,13 +119,28 @@ export class Training {
    * reward model of them. An unfinished run before it is dropped.
    */
   async teach({ practise = false }: { practise?: boolean } = {}): Promise<void> {
-    if (this.#model.phase !== 'ready') throw noModel();
+    this.#checkReady();
     await this.#compute(() => this.#plan(practise));
   }
 
-  /** Goes on with a run that was paused, failed, or cut off by a reload. */
+  /**
+   * Goes on with a run that was paused, failed, or cut off by a reload; where another release speaks by now, begins
+   * again on top of that.
+   */
   async resume(run: TrainingRun): Promise<void> {
-    await this.#compute(async () => run);
+    this.#checkReady();
+    await this.#compute(async () => (this.fits(run) ? run : this.#begin(run.order, run.release)));
+  }
+
+  /** Teaches the same lessons again, on top of the release that speaks now. */
+  async bringOver(run: TrainingRun): Promise<void> {
+    this.#checkReady();
+    await this.#compute(() => this.#begin(run.order, run.release));
+  }
+
+  /** Whether a run was taught, or is being taught, on what speaks now. */
+  fits(run: TrainingRun): boolean {
+    return fits(run, this.#model);
   }
 
   /** Stops computing and frees the memory; what was saved is kept. */
@@ -148,7 +172,7 @@ export class Training {
 
   /** Answers three of the person's own prompts without and with what was learned. */
   async show(run: TrainingRun): Promise<void> {
-    if (this.showing || !run.outcome) return;
+    if (this.showing || !run.outcome || !this.fits(run)) return;
     this.showing = true;
     this.#enough = false;
     try {
@@ -164,6 +188,11 @@ export class Training {
     }
   }
 
+  /** Until the release of last time speaks again, nothing can be taught on top of it. */
+  #checkReady(): void {
+    if (this.#model.phase !== 'ready' || !this.#personal.started) throw noModel();
+  }
+
   #hold(): void {
     const wait = this.#busy || this.#typing !== undefined;
     if (wait) this.#demonstration?.abort();
@@ -172,11 +201,22 @@ export class Training {
     if (this.#active) void finish(this.#active.started.trainer.hold(wait)).catch(() => undefined);
   }
 
-  /** A new run on the release that speaks now; undefined when the votes are too few. */
+  /** A new run on all votes of now; undefined when they are too few. */
   async #plan(practise: boolean): Promise<TrainingRun | undefined> {
-    const { manifest, speaker } = this.#model;
     const { method, lessons, heldOut } = lessonsOf(await judgementsOf(this.#db));
-    if (!manifest || !method) return undefined;
+    if (!method) return undefined;
+    return this.#begin({
+      method: practise && method === 'dpo' ? 'ppo' : method,
+      lessons,
+      heldOut,
+      seed: 1,
+    });
+  }
+
+  /** A new run on the release that speaks now, in place of any that is not done. */
+  async #begin(lesson: Lesson, before?: string): Promise<TrainingRun> {
+    const { manifest, speaker } = this.#model;
+    const { method, lessons, heldOut, seed } = lesson;
     const id = uuidv7();
     const backend = this.#model.backend === 'webgpu' ? 'webgpu' : 'wasm';
     const release = this.#releases.current?.adapter ?? null;
@@ -185,16 +225,8 @@ export class Training {
       state: 'running',
       startedAt: Date.now(),
       release: speaker.id,
-      order: {
-        id,
-        manifest,
-        backend,
-        release,
-        method: practise && method === 'dpo' ? 'ppo' : method,
-        lessons,
-        heldOut,
-        seed: 1,
-      },
+      ...(before !== undefined && { before }),
+      order: { id, manifest: manifest!, backend, release, method, lessons, heldOut, seed },
       stage: 'opening',
       steps: [],
       sideBySide: [],
@@ -209,30 +241,41 @@ export class Training {
   }
 
   async #compute(choose: () => Promise<TrainingRun | undefined>): Promise<void> {
+    await this.#recovered;
     const options = { ifAvailable: true };
     const done = await navigator.locks.request(TRAINING_LOCK, options, async (lock) => {
       if (!lock) throw elsewhere();
-      const run = await choose();
-      if (run) await this.#train(run);
+      let run = await choose();
+      while (run && (await this.#train(run)) === 'outdated') {
+        run = await this.#begin(run.order, run.release);
+      }
       return run && (await this.#db.trainings.get(run.id));
     });
     if (done?.state === 'offered') await this.show(done);
   }
 
-  async #train(run: TrainingRun): Promise<void> {
+  /** Trains to the end, or until the person stops it, or until another release speaks: then it is outdated. */
+  async #train(run: TrainingRun): Promise<'outdated' | void> {
     const started = this.#start();
     const stop = new AbortController();
+    const outdated = new AbortController();
+    const signal = AbortSignal.any([stop.signal, outdated.signal]);
     this.#active = { id: run.id, started, stop };
     this.steps = run.steps;
     this.stage = 'opening';
     await this.#note(run.id, { state: 'running' });
     try {
       if (this.waiting) await finish(started.trainer.hold(true));
-      const training = started.trainer.train(run.order, stop.signal);
-      const outcome = await finish(training, (news) => this.#see(run.id, news));
+      const training = started.trainer.train(run.order, signal);
+      const outcome = await finish(training, (news) => {
+        if (this.fits(run)) this.#see(run.id, news);
+        else outdated.abort();
+      });
+      if (!this.fits(run)) return 'outdated';
       await this.#note(run.id, { state: 'offered', outcome, steps: [...this.steps] });
       await this.#db.checkpoints.clear();
     } catch (error) {
+      if (outdated.signal.aborted && !stop.signal.aborted) return 'outdated';
       await this.#stopped(run.id, error, stop.signal.aborted);
     } finally {
       started.end();
@@ -271,7 +314,7 @@ export class Training {
   ): Promise<SideBySide | undefined> {
     for (;;) {
       while (this.waiting) await new Promise((resolve) => setTimeout(resolve, 200));
-      if (this.#enough || this.#model.phase !== 'ready') return undefined;
+      if (this.#enough || this.#model.phase !== 'ready' || !this.fits(run)) return undefined;
       const stop = new AbortController();
       this.#demonstration = stop;
       const said: string[] = [];

@@ -258,10 +258,17 @@ export const en = {
   deletePersonal: 'Delete',
   personalKept: 'Your personal adapter speaks with the release.',
   personalOffered: 'It does not speak yet.',
-  personalOtherRelease: 'It was taught on another release than the one that speaks now.',
-  personalAside: {
-    release:
-      'Another release answers now. Your personal adapter was taught on the one before and is set aside; teach it again to bring it over.',
+  personalOtherRelease: (release: string) =>
+    `It was taught on release ${release} and is set aside, because another one answers now. The same lessons can be taught on top of that.`,
+  bringOver: 'Teach it on this release',
+  teachBroughtOver: 'The same lessons are learned again, on top of the release that answers now.',
+  teachOutdated:
+    'Another release answers now: when resumed, training begins again on top of it, with the same lessons.',
+  personalNews: {
+    aside:
+      'Another release answers now. Your personal adapter was taught on the one before and is set aside.',
+    returned:
+      'The release that your personal adapter was taught on answers again, and your adapter with it.',
     lost: 'Your personal adapter could not be loaded and is set aside. Teach it again from your votes.',
   },
 

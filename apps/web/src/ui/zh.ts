@@ -274,10 +274,14 @@ export const zh: Catalogue = {
   deletePersonal: '删除',
   personalKept: '您的个人适配器与版本一起回复。',
   personalOffered: '它还没有参与回复。',
-  personalOtherRelease: '它是在另一个版本上学习的，而不是现在回复的版本。',
-  personalAside: {
-    release:
-      '现在由另一个版本回复。您的个人适配器是在之前的版本上学习的，已放在一边；重新教一次即可带过来。',
+  personalOtherRelease: (release) =>
+    `它是在版本 ${release} 上学习的；现在由另一个版本回复，因此已放在一边。可以用同样的反馈在现在的版本上再教一次。`,
+  bringOver: '在这个版本上教',
+  teachBroughtOver: '正在用同样的反馈，在现在回复的版本上重新学习。',
+  teachOutdated: '现在由另一个版本回复：继续时，会用同样的反馈在它上面从头训练。',
+  personalNews: {
+    aside: '现在由另一个版本回复。您的个人适配器是在之前的版本上学习的，已放在一边。',
+    returned: '您的个人适配器所依据的版本重新开始回复，您的适配器也随之恢复。',
     lost: '您的个人适配器无法载入，已放在一边。请从您的评价中重新教。',
   },
 
