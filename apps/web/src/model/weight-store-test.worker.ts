@@ -21,12 +21,16 @@ async function scenario() {
 
   const other = await store.part(digest('b'));
   await other.finish();
-  await store.keepOnly([digest('a')]);
+  // As two tabs do when a release comes, while a third brings another file.
+  const arriving = await store.part(digest('c'));
+  await Promise.all([store.keepOnly([digest('a')]), store.keepOnly([digest('a')])]);
+  await arriving.finish();
   return {
     resumedAt,
     unfinished: unfinished === undefined,
     kept: [...new Uint8Array(await kept!.arrayBuffer())],
     dropped: (await store.find(digest('b'))) === undefined,
+    arrived: (await store.find(digest('c'))) !== undefined,
   };
 }
 

@@ -6,6 +6,14 @@ import type { Part } from './download.ts';
 /** `weights` holds what the server gave, `personal` what was learned here. */
 export type StoreFolder = 'weights' | 'personal';
 
+/** A private window of Chromium forgets all files ten minutes after the last access (docs/log.md). */
+const TOUCH_EVERY_MS = 4 * 60_000;
+
+/** Keeps the files of this origin from being forgotten for as long as this worker lives. */
+export function keepAwake(): void {
+  setInterval(() => void WeightStore.open().catch(() => undefined), TOUCH_EVERY_MS);
+}
+
 /** The kept weights of this origin. */
 export class WeightStore {
   readonly #folder: FileSystemDirectoryHandle;
@@ -29,7 +37,7 @@ export class WeightStore {
     try {
       return await (await this.#folder.getFileHandle(digest)).getFile();
     } catch (error) {
-      if (error instanceof DOMException && error.name === 'NotFoundError') return undefined;
+      if (isNotFound(error)) return undefined;
       throw error;
     }
   }
@@ -64,13 +72,25 @@ export class WeightStore {
     };
   }
 
-  /** Removes every file whose digest is not in `digests`. */
+  /** Removes every file whose digest is not in `digests`, except what another tab is writing or has removed. */
   async keepOnly(digests: readonly string[]): Promise<void> {
-    for await (const name of this.#folder.keys()) {
-      if (!digests.includes(name.replace(/\.part$/, ''))) await this.#folder.removeEntry(name);
+    const names: string[] = [];
+    for await (const name of this.#folder.keys()) names.push(name);
+    for (const name of names) {
+      if (digests.includes(name.replace(/\.part$/, ''))) continue;
+      await this.#folder.removeEntry(name).catch((error: unknown) => {
+        if (!isNotFound(error) && !isLocked(error)) throw error;
+      });
     }
   }
 }
+
+/** Whether the browser says that a file, opened earlier or not, is not there. */
+export const isNotFound = (error: unknown): boolean =>
+  error instanceof DOMException && error.name === 'NotFoundError';
+
+const isLocked = (error: unknown): boolean =>
+  error instanceof DOMException && error.name === 'NoModificationAllowedError';
 
 function noStorage(cause: unknown): RapportError {
   return new RapportError(

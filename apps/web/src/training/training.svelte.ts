@@ -275,7 +275,8 @@ export class Training {
       await this.#note(run.id, { state: 'offered', outcome, steps: [...this.steps] });
       await this.#db.checkpoints.clear();
     } catch (error) {
-      if (outdated.signal.aborted && !stop.signal.aborted) return 'outdated';
+      // Whatever failed: the release it was taught on, and perhaps its file, is gone.
+      if (!stop.signal.aborted && !this.fits(run)) return 'outdated';
       await this.#stopped(run.id, error, stop.signal.aborted);
     } finally {
       started.end();

@@ -1,7 +1,7 @@
 // The inference worker: weights, tokenizer and ONNX Runtime live here and nowhere else in the page.
 import { RapportError } from '@rapport/core';
 import { download } from '../model/download.ts';
-import { WeightStore } from '../model/weight-store.ts';
+import { keepAwake, WeightStore } from '../model/weight-store.ts';
 import { serve, type Method } from './channel.ts';
 import { hold } from './hold.ts';
 import type { FetchProgress, InferenceService, ModelFile } from './inference.ts';
@@ -11,6 +11,7 @@ import { allowOwnScripts } from './trusted-scripts.ts';
 const ELSEWHERE_AFTER_MS = 200;
 
 allowOwnScripts();
+keepAwake();
 const store = WeightStore.open();
 const personal = WeightStore.open('personal');
 const speaker = new Speaker();

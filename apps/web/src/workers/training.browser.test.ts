@@ -118,6 +118,30 @@ test('a full round goes on from learning to practising against the reward model,
   expect(outcome.adapter).toEqual(whole.outcome.adapter);
 });
 
+test('when the browser forgets the files of the model in the middle, that is said, and nothing learned is lost', async () => {
+  const lesson = order();
+  const { trainer, end } = startTraining();
+  const weights = manifest.files.find(({ name }) => name === 'model.safetensors')!;
+  let learned = 0;
+  const run = finish(trainer.train(lesson), (news) => {
+    if (news.kind !== 'step') return;
+    if (++learned === 1) void forget(weights.digest);
+  });
+  await expect(run).rejects.toMatchObject({ code: 'training/file-gone' });
+  end();
+  expect(learned).toBe(24);
+
+  await keep('model.safetensors', await bytesAt(weightsUrl));
+  const { steps, outcome } = await train(lesson);
+  expect(steps).toEqual([]);
+  expect(outcome.comparison).toMatchObject({ pairs: 6, gained: 6 });
+});
+
+async function forget(digest: string): Promise<void> {
+  const root = await navigator.storage.getDirectory();
+  await (await root.getDirectoryHandle('weights')).removeEntry(digest);
+}
+
 test('a run that is held computes nothing until it is let go on', async () => {
   const { trainer, end } = startTraining();
   let moved = 0;

@@ -9,49 +9,54 @@ import {
   type Adapter,
 } from '@rapport/core';
 import { openDatabase } from '../db/database.ts';
-import { WeightStore } from '../model/weight-store.ts';
+import { isNotFound, keepAwake, WeightStore } from '../model/weight-store.ts';
 import { startBackend } from './backend.ts';
 import { serve, type Method } from './channel.ts';
 import { Gate, gated } from './gate.ts';
 import type { AdapterRef } from './inference.ts';
 import { openCheckpoint } from './open-checkpoint.ts';
 import { teach, type Shelf } from './teach.ts';
-import type { TrainingOrder, TrainingService } from './training.ts';
+import type { TrainingNews, TrainingOrder, TrainingOutcome, TrainingService } from './training.ts';
 import { allowOwnScripts } from './trusted-scripts.ts';
 
 allowOwnScripts();
+keepAwake();
 const gate = new Gate();
 
 const service: TrainingService = {
-  async *train(order, signal) {
-    const startedMs = performance.now();
-    yield { kind: 'stage', stage: 'opening', done: 0, of: 1 };
-    const { runtime } = await startBackend(order.backend);
-    const { checkpoint, release } = await openFiles(order);
-    const tokenizer = await buildTokenizer(checkpoint.tokenizer);
-    const classroom = {
-      checkpoint,
-      tokenizer,
-      release,
-      runtime: gated(runtime, gate, signal),
-      worked: () => performance.now() - gate.waitedMs,
-      shelf: shelfOf(order.id),
-    };
-    const taught = yield* withRemedy(teach(order, classroom, signal));
-    const { adapter, comparison, tokensTrained } = taught;
-    return {
-      adapter: await keep(adapter),
-      comparison,
-      tokensTrained,
-      seconds: (performance.now() - startedMs) / 1000,
-    };
-  },
+  train: (order, signal) => withRemedy(train(order, signal)),
 
   async *hold(still) {
     if (still) gate.close();
     else gate.open();
   },
 };
+
+async function* train(
+  order: TrainingOrder,
+  signal: AbortSignal,
+): AsyncGenerator<TrainingNews, TrainingOutcome> {
+  const startedMs = performance.now();
+  yield { kind: 'stage', stage: 'opening', done: 0, of: 1 };
+  const { runtime } = await startBackend(order.backend);
+  const { checkpoint, release } = await openFiles(order);
+  const tokenizer = await buildTokenizer(checkpoint.tokenizer);
+  const classroom = {
+    checkpoint,
+    tokenizer,
+    release,
+    runtime: gated(runtime, gate, signal),
+    worked: () => performance.now() - gate.waitedMs,
+    shelf: shelfOf(order.id),
+  };
+  const { adapter, comparison, tokensTrained } = yield* teach(order, classroom, signal);
+  return {
+    adapter: await keep(adapter),
+    comparison,
+    tokensTrained,
+    seconds: (performance.now() - startedMs) / 1000,
+  };
+}
 
 /** Progress in the database, where a reload finds it. */
 function shelfOf(run: string): Shelf {
@@ -62,11 +67,12 @@ function shelfOf(run: string): Shelf {
   };
 }
 
-/** ONNX Runtime says in many words that a page has no memory left; the person is told in one. */
+/** A file that is gone is named; ONNX Runtime says in many words that a page has no memory left. */
 async function* withRemedy<Y, R>(run: AsyncGenerator<Y, R>): AsyncGenerator<Y, R> {
   try {
     return yield* run;
   } catch (error) {
+    if (isNotFound(error)) throw fileGone();
     const { message } = error as Error;
     if (!/bad_alloc|memory|allocat|Aborted\(/i.test(message)) throw error;
     throw new RapportError(
@@ -83,11 +89,7 @@ async function openFiles({ manifest, release }: TrainingOrder) {
   const found = async (digest: string): Promise<File> => {
     const file = await store.find(digest);
     if (file) return file;
-    throw new RapportError(
-      'training/no-model',
-      'A file of the model is not on this device.',
-      'Let the model be fetched first, then try again.',
-    );
+    throw fileGone();
   };
   const files = new Map<string, File>();
   for (const { name, digest } of manifest.files) files.set(name, await found(digest));
@@ -113,5 +115,12 @@ async function keep(adapter: Adapter): Promise<AdapterRef> {
     targets: [...adapter.targets.keys()],
   };
 }
+
+const fileGone = () =>
+  new RapportError(
+    'training/file-gone',
+    'A file of the model is no longer on this device: the browser has cleared it.',
+    'Reload the page, so that it is fetched again, then resume: what was learned is kept.',
+  );
 
 serve(self as never, service as unknown as Record<string, Method>);
