@@ -1,20 +1,24 @@
 // Speaks with an open checkpoint: reads a conversation once, keeps what it read, streams one reply or
 // several side by side, and stops within a token. It knows no page, no storage, no ONNX Runtime.
+import { assert } from '../error.ts';
 import { float32, int64, type Tensor } from '../graph/tensor.ts';
 import { adapterFeeds, checkAdapter, type Adapter } from '../models/adapter.ts';
 import { chatGraph } from '../models/chat-graph.ts';
 import { causalMask } from '../models/model-graph.ts';
 import { linearSites, type LinearSite } from '../models/sites.ts';
-import type { RunOptions, Runtime, Session, TensorMemory } from '../runtime/runtime.ts';
+import type { RunOptions, Runtime, Session } from '../runtime/runtime.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Checkpoint } from '../weights/checkpoint.ts';
 import { fitContext, type Prompt } from './fit-context.ts';
-import { KeyValueCache } from './key-value-cache.ts';
+import type { KeyValueCache } from './key-value-cache.ts';
+import { PrefixCache } from './prefix-cache.ts';
 import { PromptLookup } from './prompt-lookup.ts';
 import { Stream } from './stream.ts';
 import type { SpeakRequest, SpokenReply, SpokenToken } from './speech.ts';
 
 const READ_AT_ONCE = 128;
+/** 3,472 tokens of SmolLM2-135M: with weights and page less than 350 MB. */
+const CACHE_BYTES = 160e6;
 
 interface Parts {
   checkpoint: Checkpoint;
@@ -22,6 +26,8 @@ interface Parts {
   runtime: Runtime;
   /** Tokens read at once: few enough to stop soon, enough to be fast. */
   readAtOnce?: number;
+  /** Bytes of keys and values that are kept of what was read. */
+  cacheBytes?: number;
   /**
    * Guesses what a reply says next; replies are the same with any guesses, and with none. By default prompt
    * lookup, and none on a runtime that rounds coarsely: there they would not be the same.
@@ -33,29 +39,28 @@ export class ChatEngine {
   readonly #checkpoint: Checkpoint;
   readonly #tokenizer: Tokenizer;
   readonly #session: Session;
-  readonly #memory: TensorMemory | undefined;
   readonly #sites: readonly LinearSite[];
   readonly #readAtOnce: number;
   readonly #lookup: Parts['lookup'];
+  readonly #newCache: () => PrefixCache;
   #lora: Record<string, Tensor>;
-  /** What the last conversation left: its tokens, and their keys and values. */
-  #kept: { tokens: number[]; cache: KeyValueCache };
+  /** What has been read with this adapter. */
+  #kept: PrefixCache;
   #speaking = false;
 
-  private constructor(
-    { checkpoint, tokenizer, runtime, readAtOnce = READ_AT_ONCE, lookup }: Parts,
-    session: Session,
-    sites: LinearSite[],
-  ) {
+  private constructor(parts: Parts, session: Session, sites: LinearSite[]) {
+    const { checkpoint, tokenizer, runtime, readAtOnce = READ_AT_ONCE, lookup } = parts;
+    const budgetBytes = parts.cacheBytes ?? CACHE_BYTES;
     this.#checkpoint = checkpoint;
     this.#tokenizer = tokenizer;
     this.#session = session;
-    this.#memory = runtime.memory;
     this.#sites = sites;
     this.#readAtOnce = readAtOnce;
     this.#lookup = lookup === undefined && !runtime.isCoarse ? new PromptLookup() : lookup;
     this.#lora = adapterFeeds(sites, null);
-    this.#kept = this.#nothing();
+    this.#newCache = () =>
+      new PrefixCache(checkpoint.config, { budgetBytes, memory: runtime.memory });
+    this.#kept = this.#newCache();
   }
 
   static async create(parts: Parts): Promise<ChatEngine> {
@@ -73,14 +78,14 @@ export class ChatEngine {
     if (adapter) checkAdapter(this.#sites, adapter);
     this.#lora = adapterFeeds(this.#sites, adapter);
     // A reply that is being spoken still reads its cache, and disposes of it at its end.
-    if (!this.#speaking) this.#kept.cache.dispose();
-    this.#kept = this.#nothing();
+    if (!this.#speaking) this.#kept.dispose();
+    this.#kept = this.#newCache();
   }
 
   /** Log-probabilities [V] of the token after `prompt`, as exact as the runtime can. */
   async next(prompt: readonly number[]): Promise<Float32Array> {
-    const cache = this.#emptyCache();
-    const read = this.#read(cache, [...prompt], { exact: true });
+    const cache = this.#newCache();
+    const read = this.#read(cache, this.#lora, prompt, { exact: true });
     const logits = await read.finally(() => cache.dispose());
     const best = logits.reduce((a, b) => Math.max(a, b));
     const sum = logits.reduce((a, b) => a + Math.exp(b - best), 0);
@@ -108,11 +113,15 @@ export class ChatEngine {
     const { samplings, prefix = [] } = request;
     const { tokens: chat, droppedTurns } = this.prompt(request);
     const room = this.#checkpoint.config.context - chat.length - prefix.length;
-    const kept = this.#keep([...chat, ...prefix]);
-    let slots = kept.cache;
+    assert(!this.#speaking, 'an engine speaks one reply, or one set of alternates, at a time');
     this.#speaking = true;
+    const kept = this.#kept;
+    const lora = this.#lora;
+    let slots = kept.cache;
+    // What each of several replies has read after the prompt.
+    const following: number[][] = samplings.map(() => []);
     try {
-      const logits = await this.#readPrompt(kept, [...chat, ...prefix], signal);
+      const logits = await this.#readPrompt(kept, lora, [...chat, ...prefix], signal);
       const streams = samplings.map(
         (sampling) => new Stream(sampling, this.#tokenizer, prefix, room),
       );
@@ -124,7 +133,7 @@ export class ChatEngine {
         return streams.map((stream) => ({ ...stream.reply(timing), ...dropped }));
       };
       if (!logits) return replies();
-      if (streams.length > 1) slots = this.#spread(kept.cache, streams.length);
+      if (streams.length > 1) slots = kept.spread(streams.length);
       // What comes after each token that was read: after the one drawn last, and after guesses that follow it.
       let scores = streams.map(() => [logits]);
       let guesses: number[] = [];
@@ -141,7 +150,7 @@ export class ChatEngine {
           }
           if (slots === kept.cache && stepMs > 0) {
             this.#lookup?.observe(guesses.length, right, stepMs);
-            forget(kept, guesses.length - right);
+            kept.crop(kept.tokens.length - (guesses.length - right));
           }
         }
         if (streams.every(({ finish }) => finish) || signal.aborted) break;
@@ -151,56 +160,55 @@ export class ChatEngine {
           guesses = this.#lookup?.propose(context, streams[0]!.left - 1) ?? [];
         }
         const readMs = performance.now();
-        scores = await this.#step(slots, tokens, guesses);
+        const made = await this.#step(slots, lora, tokens, guesses);
+        if (slots === kept.cache) kept.append([tokens[0]!, ...guesses], made);
+        else slots.append(made, 1);
+        scores = this.#scores(made, streams.length);
         stepMs = performance.now() - readMs;
-        if (slots === kept.cache) kept.tokens.push(tokens[0]!, ...guesses);
+        for (const [i, { finish, last }] of streams.entries())
+          if (!finish) following[i]!.push(last);
       }
       return replies();
     } finally {
       this.#speaking = false;
-      if (slots !== kept.cache) slots.dispose();
-      if (kept !== this.#kept) kept.cache.dispose();
+      if (slots !== kept.cache) {
+        following.forEach((tokens, slot) => kept.keep(tokens, slots, slot));
+        slots.dispose();
+      }
+      if (kept !== this.#kept) kept.dispose();
     }
-  }
-
-  /** What of the last conversation `tokens` begin with. */
-  #keep(tokens: readonly number[]) {
-    let same = 0;
-    // The last token is always read anew: its scores are needed.
-    while (same < tokens.length - 1 && this.#kept.tokens[same] === tokens[same]) same++;
-    if (same === 0) {
-      this.#kept.cache.dispose();
-      this.#kept = this.#nothing();
-    }
-    this.#kept.cache.crop(same);
-    this.#kept.tokens.length = same;
-    return this.#kept;
   }
 
   /** Reads what of `tokens` is new; gives the scores of the last, or nothing when stopped. */
   async #readPrompt(
-    kept: { tokens: number[]; cache: KeyValueCache },
+    kept: PrefixCache,
+    lora: Record<string, Tensor>,
     tokens: readonly number[],
     signal: AbortSignal,
   ): Promise<Float32Array | undefined> {
+    // The last token is always read anew: its scores are needed.
+    kept.select(tokens.slice(0, -1));
     let logits: Float32Array | undefined;
-    for (let at = kept.tokens.length; at < tokens.length && !signal.aborted;) {
-      const part = tokens.slice(at, at + this.#readAtOnce);
-      logits = await this.#read(kept.cache, part);
-      kept.tokens.push(...part);
-      at += this.#readAtOnce;
+    while (kept.tokens.length < tokens.length && !signal.aborted) {
+      const at = kept.tokens.length;
+      logits = await this.#read(kept, lora, tokens.slice(at, at + this.#readAtOnce));
     }
     return signal.aborted ? undefined : logits;
   }
 
-  /** Reads several tokens into a cache of one slot; gives the scores of the last. */
-  async #read(cache: KeyValueCache, tokens: number[], options?: RunOptions): Promise<Float32Array> {
+  /** Reads several tokens; gives the scores of the last. */
+  async #read(
+    kept: PrefixCache,
+    lora: Record<string, Tensor>,
+    tokens: readonly number[],
+    options?: RunOptions,
+  ): Promise<Float32Array> {
     const { heads, kvHeads } = this.#checkpoint.config;
-    const start = cache.lengths[0]!;
+    const start = kept.tokens.length;
     const shape = [1, tokens.length];
     const feeds = {
-      ...this.#lora,
-      ...cache.feeds(),
+      ...lora,
+      ...kept.cache.feeds(),
       tokens: int64(shape, tokens),
       positions: int64(
         shape,
@@ -210,22 +218,23 @@ export class ChatEngine {
       last: int64([1, 1, 1], [tokens.length - 1]),
     };
     const made = await this.#session.run(feeds, options);
-    cache.append(made, tokens.length);
+    kept.append(tokens, made);
     return made['logits']!.data as Float32Array;
   }
 
-  /** One token of every stream, and what follows the only one; gives the scores after each. */
-  async #step(
+  /** Reads one token of every stream, and what follows the only one. */
+  #step(
     cache: KeyValueCache,
+    lora: Record<string, Tensor>,
     tokens: readonly number[],
     following: readonly number[],
-  ): Promise<Float32Array[][]> {
-    const { heads, kvHeads, vocab } = this.#checkpoint.config;
+  ): Promise<Record<string, Tensor>> {
+    const { heads, kvHeads } = this.#checkpoint.config;
     const rows = tokens.length;
     const width = 1 + following.length;
     const places = Array.from({ length: width }, (_, i) => i);
-    const made = await this.#session.run({
-      ...this.#lora,
+    return this.#session.run({
+      ...lora,
       ...cache.feeds(),
       tokens: int64([rows, width], [...tokens, ...following]),
       positions: int64(
@@ -238,33 +247,18 @@ export class ChatEngine {
         tokens.flatMap(() => places),
       ),
     });
-    cache.append(made, width);
+  }
+
+  /** The scores after each token of a step. */
+  #scores(made: Record<string, Tensor>, rows: number): Float32Array[][] {
+    const { vocab } = this.#checkpoint.config;
     const logits = made['logits']!.data as Float32Array;
-    return tokens.map((_, row) =>
-      places.map((i) => logits.subarray((row * width + i) * vocab, (row * width + i + 1) * vocab)),
+    const width = logits.length / vocab / rows;
+    return Array.from({ length: rows }, (_, row) =>
+      Array.from({ length: width }, (_, i) => {
+        const at = (row * width + i) * vocab;
+        return logits.subarray(at, at + vocab);
+      }),
     );
   }
-
-  #nothing = (): { tokens: number[]; cache: KeyValueCache } => ({
-    tokens: [],
-    cache: this.#emptyCache(),
-  });
-
-  #emptyCache(): KeyValueCache {
-    const cache = new KeyValueCache(this.#checkpoint.config, this.#memory);
-    cache.add();
-    return cache;
-  }
-
-  #spread(prefix: KeyValueCache, slots: number): KeyValueCache {
-    const cache = new KeyValueCache(this.#checkpoint.config, this.#memory);
-    for (let slot = 0; slot < slots; slot++) cache.add(prefix);
-    return cache;
-  }
-}
-
-/** Takes the last `count` tokens out of what has been read. */
-function forget(kept: { tokens: number[]; cache: KeyValueCache }, count: number): void {
-  kept.tokens.length -= count;
-  kept.cache.crop(kept.tokens.length);
 }

@@ -3,6 +3,7 @@
 import { float32, zeros, type Tensor } from '../graph/tensor.ts';
 import type { TensorMemory } from '../runtime/runtime.ts';
 import type { ModelConfig } from '../weights/model-config.ts';
+import { KeyValueRows } from './key-value-rows.ts';
 
 const GROW_BY = 128;
 
@@ -35,6 +36,12 @@ export class KeyValueCache {
   /** Tokens in each slot. */
   get lengths(): readonly number[] {
     return this.#lengths;
+  }
+
+  /** Bytes of all slots, with the room they have left. */
+  get sizeBytes(): number {
+    const { layers, kvHeads, headDim } = this.#config;
+    return 2 * layers * this.#slots * kvHeads * this.#capacity * headDim * 4;
   }
 
   /** Adds a slot: empty, or with what the only slot of another cache holds. */
@@ -111,28 +118,69 @@ export class KeyValueCache {
     this.#lengths.forEach((length, slot) => (this.#lengths[slot] = length + count));
   }
 
+  /** A copy of what a slot holds of its tokens `from` to `to`. */
+  take(slot: number, from: number, to: number): KeyValueRows {
+    const { kvHeads, headDim, layers } = this.#config;
+    const heads = 2 * layers * kvHeads;
+    const rows = new KeyValueRows(heads, headDim, new Float32Array(heads * (to - from) * headDim));
+    this.#tensors.forEach(({ data }, i) => {
+      for (let h = 0; h < kvHeads; h++) {
+        const start = (slot * kvHeads + h) * this.#capacity;
+        const held = data.subarray((start + from) * headDim, (start + to) * headDim);
+        rows.head(i * kvHeads + h).set(held);
+      }
+    });
+    return rows;
+  }
+
+  /** Adds rows that were taken from a cache to the only slot. */
+  put(rows: KeyValueRows): void {
+    const { kvHeads, headDim } = this.#config;
+    const length = this.#lengths[0]!;
+    this.#fit(1, length + rows.length);
+    this.#tensors.forEach(({ data }, i) => {
+      for (let h = 0; h < kvHeads; h++) {
+        data.set(rows.head(i * kvHeads + h), (h * this.#capacity + length) * headDim);
+      }
+    });
+    this.#lengths[0] = length + rows.length;
+  }
+
   /** Forgets what comes after the first `length` tokens of every slot. */
   crop(length: number): void {
     this.#lengths.forEach((held, slot) => (this.#lengths[slot] = Math.min(held, length)));
   }
 
+  /** Makes room for `length` tokens at once, and gives room away that is more than twice that. */
+  reserve(length: number): void {
+    const needed = roomFor(Math.max(1, length, ...this.#lengths));
+    if (needed > this.#capacity || 2 * needed < this.#capacity) this.#move(this.#slots, needed);
+  }
+
   /** Room for so many slots of so many tokens. */
   #fit(slots: number, length: number): void {
     if (slots <= this.#slots && length <= this.#capacity) return;
+    this.#move(Math.max(slots, this.#slots), Math.max(this.#capacity, roomFor(length)));
+  }
+
+  /** Moves what is held to tensors of this size. */
+  #move(slots: number, capacity: number): void {
     const { kvHeads, headDim } = this.#config;
     const from = this.#capacity;
-    const to = Math.max(from, Math.ceil(length / GROW_BY) * GROW_BY);
-    this.#slots = Math.max(slots, this.#slots);
+    const kept = Math.min(from, capacity);
     const used = this.#lengths.length * kvHeads;
     this.#tensors = this.#tensors.map((old) => {
-      const grown = this.#memory.allocate([this.#slots, kvHeads, to, headDim]);
+      const moved = this.#memory.allocate([slots, kvHeads, capacity, headDim]);
       for (let h = 0; h < used; h++) {
-        const rows = old.data.subarray(h * from * headDim, (h + 1) * from * headDim);
-        grown.data.set(rows, h * to * headDim);
+        const rows = old.data.subarray(h * from * headDim, (h * from + kept) * headDim);
+        moved.data.set(rows, h * capacity * headDim);
       }
       this.#memory.free(old);
-      return grown;
+      return moved;
     });
-    this.#capacity = to;
+    this.#slots = slots;
+    this.#capacity = capacity;
   }
 }
+
+const roomFor = (tokens: number): number => Math.ceil(tokens / GROW_BY) * GROW_BY;

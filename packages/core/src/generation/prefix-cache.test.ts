@@ -1,0 +1,100 @@
+import * as ort from 'onnxruntime-node';
+import { describe, expect, test } from 'vitest';
+import { kernelModule } from '../../../../tests/support/kernels.ts';
+import { tinyCheckpoint } from '../../../../tests/support/tiny.ts';
+import { float32, int64, type Tensor } from '../graph/tensor.ts';
+import { chatGraph } from '../models/chat-graph.ts';
+import { causalMask } from '../models/model-graph.ts';
+import { Random } from '../random.ts';
+import { ortRuntime } from '../runtime/ort.ts';
+import type { Runtime } from '../runtime/runtime.ts';
+import { createSimdRuntime } from '../runtime/simd/simd-runtime.ts';
+import { KeyValueCache } from './key-value-cache.ts';
+import { PrefixCache } from './prefix-cache.ts';
+
+const runtimes: [string, () => Promise<Runtime>, number][] = [
+  ['ONNX Runtime', async () => ortRuntime(ort), 1e-5],
+  ['our own kernels', async () => createSimdRuntime({ module: await kernelModule() }), 1e-3],
+];
+
+/** A model that reads tokens into a cache. */
+async function modelOn(runtime: Runtime) {
+  const checkpoint = await tinyCheckpoint('llama-tied');
+  const { config } = checkpoint;
+  const session = await runtime.load(chatGraph(config, []), async (name) =>
+    float32(checkpoint.tensors.get(name)!.shape, await checkpoint.read(name)),
+  );
+  /** `rows`: as many tokens for each slot. */
+  const read = (cache: KeyValueCache, rows: readonly (readonly number[])[]) => {
+    const width = rows[0]!.length;
+    const shape = [rows.length, width];
+    const positions = rows.flatMap((row, slot) => row.map((_, t) => cache.lengths[slot]! + t));
+    const feeds = {
+      ...cache.feeds(),
+      tokens: int64(shape, rows.flat()),
+      positions: int64(shape, positions),
+      mask: causalMask(width, config.heads / config.kvHeads),
+      last: int64(
+        [rows.length, 1, 1],
+        rows.map(() => width - 1),
+      ),
+    };
+    return session.run(feeds, { exact: true });
+  };
+  return { config, read };
+}
+
+const furthest = (a: Float32Array, b: Float32Array) =>
+  a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!)), 0);
+
+describe.each(runtimes)('on %s', (_, start, tolerance) => {
+  test.each([
+    ['all', 1e9, 1],
+    ['some', 300_000, 2],
+    ['only the held branch', 0, 3],
+  ])(
+    'after random edits, branches and alternates with room for %s the cache is as read anew',
+    async (_, budgetBytes, seed) => {
+      const runtime = await start();
+      const { config, read } = await modelOn(runtime);
+      const { memory } = runtime;
+      const kept = new PrefixCache(config, { budgetBytes, memory });
+      const random = new Random(seed);
+      const some = (count: number) => Array.from({ length: count }, () => random.integer(64));
+      const append = (tokens: number[], made: Record<string, Tensor>) => kept.append(tokens, made);
+      const known: number[][] = [[]];
+      let [toRead, asked] = [0, 0];
+      for (let turn = 0; turn < 25; turn++) {
+        const from = known[random.integer(known.length)]!;
+        const start = from.slice(0, random.integer(2) ? from.length : random.integer(from.length));
+        const tokens = [...start, ...some(1 + random.integer(90))];
+        kept.select(tokens);
+        asked += tokens.length;
+        toRead += tokens.length - kept.tokens.length;
+        while (kept.tokens.length < tokens.length) {
+          const part = tokens.slice(kept.tokens.length).slice(0, 1 + random.integer(40));
+          append(part, await read(kept.cache, [part]));
+        }
+        known.push(tokens);
+        if (turn % 5 === 0) {
+          const replies = [some(3), some(3)];
+          const slots = kept.spread(2);
+          slots.append(await read(slots, replies), 3);
+          replies.forEach((reply, slot) => kept.keep(reply, slots, slot));
+          slots.dispose();
+          known.push(...replies.map((reply) => [...tokens, ...reply]));
+        }
+        const anew = new KeyValueCache(config, memory);
+        anew.add();
+        anew.append(await read(anew, [tokens]), tokens.length);
+        const { length } = tokens;
+        const [held, expected] = [kept.cache, anew].map((cache) => cache.take(0, 0, length).data);
+        expect(furthest(held!, expected!)).toBeLessThan(tolerance);
+        anew.dispose();
+        expect(kept.sizeBytes).toBeLessThanOrEqual(Math.max(budgetBytes, kept.cache.sizeBytes));
+      }
+      if (budgetBytes > 0) expect(toRead).toBeLessThan(0.8 * asked);
+      kept.dispose();
+    },
+  );
+});
