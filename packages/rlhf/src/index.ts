@@ -18,6 +18,7 @@ export type { RowScore } from './train/policy.ts';
 export { demonstrationRows, ordinaryText, questionOf } from './train/demonstrations.ts';
 export type { Demonstration } from './train/demonstrations.ts';
 export { loneVotes, rankingsOf, readBy, thumbsOf } from './train/judgements.ts';
+export { withoutUnequalEnds } from './train/rankings.ts';
 export type { Ranking } from './train/rankings.ts';
 export { documentRow } from './train/rows.ts';
 export type { Row, TrunkRow } from './train/rows.ts';

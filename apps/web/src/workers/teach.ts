@@ -19,6 +19,7 @@ import {
   rankingsOf,
   Speaker,
   thumbsOf,
+  withoutUnequalEnds,
   trainDpo,
   trainKto,
   trainPpo,
@@ -118,7 +119,11 @@ export async function* teach(
   const reader = new Reader(policy, signal);
   try {
     const rankings =
-      method === 'kto' ? [] : rankingsOf(short(lessons), tokenizer).flatMap(inSmallParts);
+      method === 'kto'
+        ? []
+        : rankingsOf(short(lessons), tokenizer)
+            .flatMap(inSmallParts)
+            .map((ranking) => withoutUnequalEnds(cutReplies(ranking), tokenizer.endOfTurn));
     const measured = measuredOf(method, short(heldOut), tokenizer);
     const text = textRows(method, tokenizer);
     const rows = [...rankings.flatMap(rowsOf), ...measured.rows, ...text].map(cut);
@@ -334,6 +339,10 @@ function shortened(judgement: Judgement, tokenizer: Tokenizer): Judgement {
 function cut<T extends Row>(row: T): T {
   const prompt = row.prompt.slice(-LONGEST_PROMPT);
   return { ...row, prompt, reply: row.reply.slice(0, LONGEST_ROW - prompt.length) };
+}
+
+function cutReplies(ranking: Ranking): Ranking {
+  return { ...ranking, replies: rowsOf(ranking).map((row) => cut(row).reply) };
 }
 
 /** A ranking too large for one run, as the pairs of its neighbours. */

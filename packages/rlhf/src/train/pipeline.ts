@@ -14,6 +14,7 @@ import { Policy } from './policy.ts';
 import type { RowScore } from './policy.ts';
 import { ppoDefaults, trainPpo } from './ppo.ts';
 import type { PpoConfig, PpoRecord, PpoState } from './ppo.ts';
+import { withoutUnequalEnds } from './rankings.ts';
 import type { Ranking } from './rankings.ts';
 import { featuresOf, rewardOf, trainReward } from './reward.ts';
 import type { RankedReplies, RewardModel, RewardOptions } from './reward.ts';
@@ -122,14 +123,19 @@ export async function* runPipeline(
     const text = await policy.withTrunk(spec.text.slice(0, MOST_TEXT), signal);
     const heldOut = await policy.withTrunk(spec.heldOutText.slice(0, MOST_HELD_OUT), signal);
     yield { stage: 'prepare', step: 1, of: 3 };
-    const flat = spec.rankings.flatMap(({ prompt, replies }) =>
+    // SFT copies the best reply, its end included; the others compare.
+    const rankings =
+      spec.method === 'sft'
+        ? spec.rankings
+        : spec.rankings.map((ranking) => withoutUnequalEnds(ranking, platform.endOfTurn));
+    const flat = rankings.flatMap(({ prompt, replies }) =>
       replies.map((reply): Row => ({ prompt, reply })),
     );
     const rows = await policy.withTrunk(flat, signal);
     yield { stage: 'prepare', step: 2, of: 3 };
     const scores = await policy.score(rows, null, options);
     const answerScores = await policy.score(heldOut, null, options);
-    const prepared = regroup(spec.rankings, rows, scores);
+    const prepared = regroup(rankings, rows, scores);
     const compared = [...prepared, ...(await comparedThumbs(policy, spec, signal))];
     yield { stage: 'prepare', step: 3, of: 3 };
 

@@ -20,3 +20,16 @@ export function pairsOf(ranks: readonly number[]): Pair[] {
     ranks.flatMap((b, worse) => (a < b ? [{ better, worse }] : [])),
   );
 }
+
+/**
+ * A ranking in which a reply was cut at its limit says nothing of where replies should end: with the end-of-turn token
+ * left to the others, whatever is preferred to them would be paid for not ending (docs/log.md). Their ends go.
+ */
+export function withoutUnequalEnds(ranking: Ranking, endOfTurn: number): Ranking {
+  const ended = (reply: readonly number[]) => reply.at(-1) === endOfTurn;
+  if (ranking.replies.every(ended)) return ranking;
+  const replies = ranking.replies.map((reply) =>
+    ended(reply) && reply.length > 1 ? reply.slice(0, -1) : reply,
+  );
+  return { ...ranking, replies };
+}
