@@ -56,7 +56,7 @@ const train: Training = async function* (spec, folder, signal) {
 
   const resume = await loadCheckpoint(spec.checkpoint);
   const most = { ...TEXT, ...(spec.config['text'] as Partial<typeof TEXT> | undefined) };
-  const { reward, dpo, ppo, kto, sft } = spec.config as Partial<PipelineSpec>;
+  const { nllLimit, reward, dpo, ppo, kto, sft } = spec.config as Partial<PipelineSpec>;
   const result = yield* runPipeline(
     {
       rankings,
@@ -66,6 +66,7 @@ const train: Training = async function* (spec, folder, signal) {
       heldOutText: heldOutText.slice(0, most.measured),
       method: spec.kind,
       seed: spec.seed,
+      ...(nllLimit !== undefined && { nllLimit }),
       ...(reward && { reward }),
       ...(dpo && { dpo }),
       ...(ppo && { ppo }),

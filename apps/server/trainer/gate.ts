@@ -11,7 +11,7 @@ const GateLimits = v.strictObject({
   /** Mean KL from the reference per token, in nats. */
   kl: v.optional(v.pipe(v.number(), v.minValue(0)), 0.5),
   /** Change of the held-out negative log-likelihood, in percent. */
-  nllChange: v.optional(v.number(), 10),
+  nllChange: v.optional(v.number(), 3),
   /** Lower bound of the win rate against the release in use. */
   winRateLow: v.optional(fraction, 0.5),
   /** Share of sampled replies that end by themselves. */

@@ -4,7 +4,7 @@ import { Random, RapportError } from '@rapport/core';
 import type { Adapter, Tokenizer } from '@rapport/core';
 import { Speaker } from '../rollout/speaker.ts';
 import type { SampledReply } from '../rollout/speaker.ts';
-import { changeOfNll, runPipeline } from '../train/pipeline.ts';
+import { nllOf, reinforces, runPipeline } from '../train/pipeline.ts';
 import type { PipelineRecord, PipelineResult, PipelineSpec, Platform } from '../train/pipeline.ts';
 import type { Thumb } from '../train/kto.ts';
 import { Policy } from '../train/policy.ts';
@@ -195,11 +195,12 @@ export async function* simulate(
     const kl = await klOf(policy, everyFourth(tuned), result.adapter);
     let warmStart: SimulationResult['warmStart'];
     let control: SimulationResult['control'];
-    if (result.warmStart !== result.adapter) {
+    if (reinforces(spec.method)) {
       const kept = await policy.withTrunk(heldOutText, signal);
+      const before = await nllOf(policy, kept, null, signal);
       const judge = async function* (adapter: Adapter) {
         const replies = yield* booth.speak('judge', judged, spec.judgedSamples, 2002, adapter);
-        const nllChange = await changeOfNll(policy, kept, adapter, signal);
+        const nllChange = (await nllOf(policy, kept, adapter, signal)) / before - 1;
         return { replies, report: { ...against(replies), nllChange } };
       };
       const warm = yield* judge(result.warmStart);

@@ -45,6 +45,14 @@ export const scaleAdapter = (adapter: Adapter, by: number): Adapter => ({
   alpha: adapter.alpha * by,
 });
 
+/** The same effect as `scaleAdapter` with its α kept: a copy whose B is `by` times as large. */
+export const shrinkAdapter = (adapter: Adapter, by: number): Adapter => ({
+  ...adapter,
+  targets: new Map(
+    [...adapter.targets].map(([p, { a, b }]) => [p, { a, b: b.map((x) => by * x) }]),
+  ),
+});
+
 /** A deep copy. */
 export const copyAdapter = (adapter: Adapter): Adapter => ({
   ...adapter,

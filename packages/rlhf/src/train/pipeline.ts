@@ -4,7 +4,7 @@ import { Random } from '@rapport/core';
 import type { Adapter, Checkpoint, Runtime } from '@rapport/core';
 import { paidScore } from '../losses/advantage.ts';
 import { Speaker } from '../rollout/speaker.ts';
-import { newAdapter } from './adapter.ts';
+import { newAdapter, scaleAdapter, shrinkAdapter } from './adapter.ts';
 import type { CourseState, Keeping } from './course.ts';
 import { dpoDefaults, trainDpo } from './dpo.ts';
 import type { DpoConfig, DpoRecord, PreparedRanking } from './dpo.ts';
@@ -16,6 +16,7 @@ import { ppoDefaults, trainPpo } from './ppo.ts';
 import type { PpoConfig, PpoRecord, PpoState } from './ppo.ts';
 import { withoutUnequalEnds } from './rankings.ts';
 import type { Ranking } from './rankings.ts';
+import { scaleWithin } from './scale-within.ts';
 import { featuresOf, rewardOf, trainReward } from './reward.ts';
 import type { RankedReplies, RewardModel, RewardOptions } from './reward.ts';
 import type { RewardReport } from '../evaluation/reward-report.ts';
@@ -43,6 +44,8 @@ export interface PipelineSpec {
    * of each ranking; 'bestofn' leaves the policy alone and only trains the reward model.
    */
   readonly method: PipelineMethod;
+  /** The most that held-out NLL may grow, relatively: an adapter that costs more is scaled down. 0.03 by default. */
+  readonly nllLimit?: number;
   readonly seed: number;
   readonly reward?: RewardOptions;
   readonly dpo?: Partial<DpoConfig>;
@@ -55,6 +58,7 @@ export interface PipelineSpec {
 const MOST_TEXT = 64;
 const MOST_HELD_OUT = 40;
 const THUMBS_COMPARED = 8;
+const NLL_LIMIT = 0.03;
 /** How the checkpoints of SFT are rated: replies to prompts kept apart. */
 const RATED = { prompts: 8, replies: 2, maxTokens: 128, temperature: 1 };
 
@@ -99,6 +103,8 @@ export interface PipelineResult {
   readonly measures: {
     /** Relative change of the mean negative log-likelihood of held-out ordinary text. */
     readonly nllChange: number;
+    /** By how much the adapter was scaled to stay within `nllLimit`; 1 is not at all. */
+    readonly scale: number;
     readonly rewardModelAccuracy: number;
     /** The whole report on held-out pairs. */
     readonly rewardModel: RewardReport;
@@ -155,7 +161,7 @@ export async function* runPipeline(
     await platform.save?.({ reward, warmStart });
 
     let adapter = platform.resume?.adapter ?? warmStart;
-    const reinforced = spec.method === 'ppo' || spec.method === 'rloo';
+    const reinforced = reinforces(spec.method);
     if (reinforced && !platform.resume?.adapter) {
       const speaker = await Speaker.create(checkpoint, runtime, {
         endOfTurn: platform.endOfTurn,
@@ -186,14 +192,24 @@ export async function* runPipeline(
     }
 
     yield { stage: 'measure', step: 0, of: 1 };
-    const nllChange = await changeOfNll(policy, heldOut, adapter, signal);
+    const before = await nllOf(policy, heldOut, null, signal);
+    const costOf = async (scale: number) =>
+      heldOut.length === 0
+        ? 0
+        : (await nllOf(policy, heldOut, scaleAdapter(adapter, scale), signal)) / before - 1;
+    const { scale, cost: nllChange } = await scaleWithin(
+      spec.nllLimit ?? NLL_LIMIT,
+      await costOf(1),
+      costOf,
+    );
     yield { stage: 'measure', step: 1, of: 1 };
     return {
-      adapter,
+      adapter: scale === 1 ? adapter : shrinkAdapter(adapter, scale),
       warmStart,
       reward,
       measures: {
         nllChange,
+        scale,
         rewardModelAccuracy: rewardAccuracy,
         rewardModel: reward.heldOut,
         pairs,
@@ -205,6 +221,10 @@ export async function* runPipeline(
     await policy.dispose();
   }
 }
+
+/** Whether a method goes on from its warm start by reinforcement. */
+export const reinforces = (method: PipelineMethod): boolean =>
+  method === 'ppo' || method === 'rloo';
 
 /** A stage saves where it stands beside what earlier stages made, and goes on if it is the one that was stopped. */
 function keepingOf<S extends CourseState>(
@@ -233,7 +253,7 @@ async function* firstAdapter(
   const { seed } = spec;
   const { policy, prepared, text, reward } = made;
   const keeping = keepingOf(platform, { reward });
-  const reinforced = spec.method === 'ppo' || spec.method === 'rloo';
+  const reinforced = reinforces(spec.method);
   const { thumbs: alone = [] } = spec;
   if (spec.method === 'kto' || (reinforced && alone.length > rowCount(prepared))) {
     const thumbs = [...alone, ...extremes(prepared)];
@@ -327,19 +347,15 @@ async function comparedThumbs(
   });
 }
 
-/** Relative change of mean NLL per token of rows, adapter on against off. */
-export async function changeOfNll(
+/** Negative log-likelihood of rows, summed. */
+export async function nllOf(
   policy: Policy,
   rows: readonly TrunkRow[],
-  adapter: Adapter,
+  adapter: Adapter | null,
   signal?: AbortSignal,
 ): Promise<number> {
-  if (rows.length === 0) return 0;
-  const options = signal ? { signal } : {};
-  const total = (scores: readonly RowScore[]) =>
-    scores.reduce((sum, s) => sum - s.logprobs.reduce((a, b) => a + b, 0), 0);
-  const base = total(await policy.score(rows, null, options));
-  return total(await policy.score(rows, adapter, options)) / base - 1;
+  const scores = await policy.score(rows, adapter, signal ? { signal } : {});
+  return scores.reduce((sum, s) => sum - s.logprobs.reduce((a, b) => a + b, 0), 0);
 }
 
 /** Rankings with their rows, reference sums and scores. */

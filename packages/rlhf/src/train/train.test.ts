@@ -198,6 +198,7 @@ describe('the pipeline', () => {
     text: rowsOf(8, random),
     heldOutText: rowsOf(4, random),
     method: 'ppo',
+    nllLimit: Infinity,
     seed: 1,
     dpo: { minSteps: 4, maxSteps: 4 },
     ppo: { ...ppoDefaults, iterations: 2, maxTokens: 12, promptsPerIteration: 4 },
@@ -214,6 +215,30 @@ describe('the pipeline', () => {
     for (const step of steps) expect(step.firstRatioError).toBeLessThan(1e-5);
     expect(Number.isFinite(result.measures.nllChange)).toBe(true);
     expect([...parametersOf(result.adapter)]).not.toEqual([...parametersOf(result.warmStart)]);
+  });
+
+  it('turns an adapter down until ordinary text costs no more than it may', async () => {
+    const run = async (nllLimit: number) =>
+      (
+        await collect<PipelineRecord, PipelineResult>(
+          runPipeline(
+            { ...spec, method: 'dpo', dpo: { lrPeak: 0.05, minSteps: 20 }, nllLimit },
+            platform(),
+          ),
+        )
+      ).result;
+    const whole = await run(Infinity);
+    expect([whole.measures.scale, whole.measures.nllChange > 0.002]).toEqual([1, true]);
+    const limit = whole.measures.nllChange / 2;
+    const held = await run(limit);
+    expect(held.measures.nllChange).toBeLessThanOrEqual(limit);
+    expect(held.measures.nllChange).toBeGreaterThan(limit / 2);
+    const { scale } = held.measures;
+    for (const [path, { a, b }] of held.adapter.targets) {
+      const before = whole.adapter.targets.get(path)!;
+      expect(a).toEqual(before.a);
+      b.forEach((x, i) => expect(x).toBeCloseTo(scale * before.b[i]!, 6));
+    }
   });
 
   it('learns from single thumbs: the reward model beside rankings, without them the warm start too', async () => {
