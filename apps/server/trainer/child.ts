@@ -19,6 +19,7 @@ import { nodeRuntime } from '../node-runtime.ts';
 import { GOLDEN_TOLERANCE } from '../speaking.ts';
 import type { DatasetRow } from '../store/datasets.ts';
 import { runAttempt, type Training } from './attempt.ts';
+import { Canaries } from './canaries.ts';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import { gateLimitsOf, gateOf } from './gate.ts';
 import { measure } from './measure.ts';
@@ -54,6 +55,8 @@ const train: Training = async function* (spec, folder, signal) {
   const thumbs = thumbsOf(loneVotes(rows), tokenizer);
   yield { stage: 'open', step: 1, steps: 1, rankings: rankings.length, thumbs: thumbs.length };
 
+  const canaries = await Canaries.open(model);
+  const limits = gateLimitsOf(spec.config['gate']);
   const resume = await loadCheckpoint(spec.checkpoint);
   const most = { ...TEXT, ...(spec.config['text'] as Partial<typeof TEXT> | undefined) };
   const { nllLimit, reward, dpo, ppo, kto, sft } = spec.config as Partial<PipelineSpec>;
@@ -78,6 +81,8 @@ const train: Training = async function* (spec, folder, signal) {
       runtime,
       endOfTurn,
       now: Date.now,
+      isSound: async (adapter) =>
+        (await canaries.ask(adapter, signal)).canariesBroken <= limits.canariesBroken,
       ...(resume && { resume }),
       save: (state) => saveCheckpoint(spec.checkpoint, state),
     },
@@ -96,6 +101,7 @@ const train: Training = async function* (spec, folder, signal) {
       seed: spec.seed + 1,
     },
     model,
+    canaries,
     signal,
   );
   const adapter = join(folder, `adapter-${spec.attempt}`);
@@ -107,10 +113,7 @@ const train: Training = async function* (spec, folder, signal) {
     adapter,
     tokenizerDigest: tokenizer.digest,
     golden: { ...golden, tolerance: GOLDEN_TOLERANCE },
-    gate: gateOf(
-      { ...evaluation, nllChange: 100 * evaluation.nllChange },
-      gateLimitsOf(spec.config['gate']),
-    ),
+    gate: gateOf({ ...evaluation, nllChange: 100 * evaluation.nllChange }, limits),
     evaluation,
     outliers,
   };

@@ -1,21 +1,15 @@
 // What a finished adapter is measured by, beside the pipeline's own numbers: the arena against the release in
 // use, golden pairs, canaries. The model is opened once for all three.
 import { readFile } from 'node:fs/promises';
-import type { Checkpoint, Runtime, Tokenizer } from '@rapport/core';
-import { askCanaries, goldenErrors, ownArena, Policy, Speaker } from '@rapport/rlhf';
+import { goldenErrors, ownArena, Policy, Speaker } from '@rapport/rlhf';
 import type { ArenaSpec } from '@rapport/rlhf';
-
-/** The base needs 30 at most; whoever likes long answers may need more, and ends them all the same. */
-const CANARY_TOKENS = 256;
+import type { Canaries, OpenModel } from './canaries.ts';
 
 /** Measures `spec.adapter`; yields the progress of the arena. Returns numbers by name, and a golden test. */
 export async function* measure(
   spec: ArenaSpec,
-  {
-    checkpoint,
-    runtime,
-    tokenizer,
-  }: { checkpoint: Checkpoint; runtime: Runtime; tokenizer: Tokenizer },
+  { checkpoint, runtime, tokenizer }: OpenModel,
+  canaries: Canaries,
   signal: AbortSignal,
 ) {
   const { endOfTurn } = tokenizer;
@@ -43,17 +37,7 @@ export async function* measure(
       spec.adapter,
       signal,
     );
-    const canaries = (await lines('canaries')) as { prompt: string; expect: string[] }[];
-    const answers = await askCanaries(
-      speaker,
-      canaries.map(({ prompt, expect }) => ({ prompt: asked(prompt), expect })),
-      spec.adapter,
-      {
-        decode: (tokens) => tokenizer.decode(tokens, { skipSpecial: true }),
-        maxTokens: CANARY_TOKENS,
-      },
-      signal,
-    );
+    const answers = await canaries.ask(spec.adapter, signal);
     yield { stage: 'canaries' as const, step: 1, of: 1 };
     return { golden, measures: { ...arena, ...errors, ...answers } };
   } finally {

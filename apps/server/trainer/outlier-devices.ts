@@ -1,8 +1,8 @@
 // The outlier test per device: whose rankings a reward model learned without them contradicts. It reads the
 // judgements that screening left, and says whom to leave out.
-import type { Checkpoint, Runtime, Tokenizer } from '@rapport/core';
 import { featuresOf, outliers, Policy, rankingsOf, type SignedRanking } from '@rapport/rlhf';
 import type { DatasetRow } from '../store/datasets.ts';
+import type { OpenModel } from './canaries.ts';
 
 /** Devices that are looked at: those that ranked most, … */
 const MOST_DEVICES = 20;
@@ -13,11 +13,7 @@ const MOST_RANKINGS = 240;
 export async function outlierDevices(
   rows: readonly DatasetRow[],
   deviations: number,
-  {
-    checkpoint,
-    runtime,
-    tokenizer,
-  }: { checkpoint: Checkpoint; runtime: Runtime; tokenizer: Tokenizer },
+  { checkpoint, runtime, tokenizer }: OpenModel,
   signal: AbortSignal,
 ): Promise<string[]> {
   const devices = [...new Set(rows.map(({ device }) => device))]

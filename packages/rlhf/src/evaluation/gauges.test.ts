@@ -101,13 +101,12 @@ describe('canaries', () => {
     const policy = new Policy(checkpoint, runtime);
     const { fromLayer } = policy.place;
     const speaker = await Speaker.create(checkpoint, runtime, { endOfTurn: END, fromLayer });
-    const asked = await askCanaries(
-      speaker,
-      [5, 9, 21].map((id) => ({ prompt: [1, id], expect: ['a'] })),
-      newAdapter(policy.sites, dpoDefaults, new Random(1)),
-      { decode: (tokens) => tokens.join(' '), maxTokens: 8 },
-    );
-    expect(asked).toEqual({ canaries: 3, canariesBroken: 0, canariesWrong: 0 });
+    const canaries = [5, 9, 21].map((id) => ({ prompt: [1, id], expect: ['a'] }));
+    const options = { decode: (tokens: readonly number[]) => tokens.join(' '), maxTokens: 8 };
+    const before = await askCanaries(speaker, canaries, null, options);
+    const untrained = newAdapter(policy.sites, dpoDefaults, new Random(1));
+    expect(before).toHaveLength(3);
+    expect(await askCanaries(speaker, canaries, untrained, options)).toEqual(before);
     await speaker.dispose();
     await policy.dispose();
   });

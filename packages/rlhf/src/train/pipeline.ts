@@ -59,6 +59,8 @@ const MOST_TEXT = 64;
 const MOST_HELD_OUT = 40;
 const THUMBS_COMPARED = 8;
 const NLL_LIMIT = 0.03;
+/** An adapter that is not sound is turned down by this factor, so many times at most. */
+const UNSOUND = { turnDown: 0.85, tries: 4 };
 /** How the checkpoints of SFT are rated: replies to prompts kept apart. */
 const RATED = { prompts: 8, replies: 2, maxTokens: 128, temperature: 1 };
 
@@ -69,6 +71,8 @@ export interface Platform {
   readonly endOfTurn: number;
   /** Milliseconds. */
   readonly now: () => number;
+  /** Whether an adapter still answers as it must; asked at the end, with the adapter that would be returned. */
+  readonly isSound?: (adapter: Adapter) => Promise<boolean>;
   /** What an earlier attempt had finished, if any. */
   readonly resume?: PipelineCheckpoint;
   /** Called after each step of a stage with everything needed to go on from there. */
@@ -103,7 +107,7 @@ export interface PipelineResult {
   readonly measures: {
     /** Relative change of the mean negative log-likelihood of held-out ordinary text. */
     readonly nllChange: number;
-    /** By how much the adapter was scaled to stay within `nllLimit`; 1 is not at all. */
+    /** By how much the adapter was scaled to stay within `nllLimit` and to be sound; 1 is not at all. */
     readonly scale: number;
     readonly rewardModelAccuracy: number;
     /** The whole report on held-out pairs. */
@@ -197,11 +201,16 @@ export async function* runPipeline(
       heldOut.length === 0
         ? 0
         : (await nllOf(policy, heldOut, scaleAdapter(adapter, scale), signal)) / before - 1;
-    const { scale, cost: nllChange } = await scaleWithin(
+    let { scale, cost: nllChange } = await scaleWithin(
       spec.nllLimit ?? NLL_LIMIT,
       await costOf(1),
       costOf,
     );
+    const sound = async () => (await platform.isSound?.(shrinkAdapter(adapter, scale))) ?? true;
+    for (let tries = 0; tries < UNSOUND.tries && !(await sound()); tries++) {
+      scale *= UNSOUND.turnDown;
+      nllChange = await costOf(scale);
+    }
     yield { stage: 'measure', step: 1, of: 1 };
     return {
       adapter: scale === 1 ? adapter : shrinkAdapter(adapter, scale),

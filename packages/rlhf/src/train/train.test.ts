@@ -241,6 +241,22 @@ describe('the pipeline', () => {
     }
   });
 
+  it('turns an adapter down while it is not sound, and asks no more often than it may', async () => {
+    const run = async (soundAfter: number) => {
+      const asked: Adapter[] = [];
+      const isSound = (adapter: Adapter) => Promise.resolve(asked.push(adapter) > soundAfter);
+      const { result } = await collect<PipelineRecord, PipelineResult>(
+        runPipeline({ ...spec, method: 'dpo' }, { ...platform(), isSound }),
+      );
+      return { asked, result };
+    };
+    const { asked, result } = await run(2);
+    expect(asked).toHaveLength(3);
+    expect(result.measures.scale).toBeCloseTo(0.85 ** 2, 12);
+    expect([...parametersOf(asked[2]!)]).toEqual([...parametersOf(result.adapter)]);
+    expect((await run(99)).asked).toHaveLength(4);
+  });
+
   it('learns from single thumbs: the reward model beside rankings, without them the warm start too', async () => {
     const thumbs = (count: number, random: Random) =>
       rankings(count, random).map(({ prompt, replies: [reply] }) => ({
