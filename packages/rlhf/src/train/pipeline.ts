@@ -196,7 +196,7 @@ export async function* runPipeline(
     }
 
     yield { stage: 'measure', step: 0, of: 1 };
-    const before = await nllOf(policy, heldOut, null, signal);
+    const before = sumOfNll(answerScores);
     const costOf = async (scale: number) =>
       heldOut.length === 0
         ? 0
@@ -363,9 +363,11 @@ export async function nllOf(
   adapter: Adapter | null,
   signal?: AbortSignal,
 ): Promise<number> {
-  const scores = await policy.score(rows, adapter, signal ? { signal } : {});
-  return scores.reduce((sum, s) => sum - s.logprobs.reduce((a, b) => a + b, 0), 0);
+  return sumOfNll(await policy.score(rows, adapter, signal ? { signal } : {}));
 }
+
+const sumOfNll = (scores: readonly RowScore[]): number =>
+  scores.reduce((sum, { logprobs }) => sum - logprobs.reduce((a, b) => a + b, 0), 0);
 
 /** Rankings with their rows, reference sums and scores. */
 function regroup(
