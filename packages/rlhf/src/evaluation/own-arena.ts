@@ -3,9 +3,10 @@
 import { Random } from '@rapport/core';
 import type { Adapter } from '@rapport/core';
 import type { SampledReply, Speaker } from '../rollout/speaker.ts';
-import type { Policy } from '../train/policy.ts';
+import type { Policy, RowScore } from '../train/policy.ts';
 import { featuresOf, rewardOf } from '../train/reward.ts';
 import type { RewardModel } from '../train/reward.ts';
+import type { TrunkRow } from '../train/rows.ts';
 import { winRate } from './win-rate.ts';
 
 export interface ArenaSpec {
@@ -66,16 +67,25 @@ export async function* ownArena(
   const ours = yield* sample(spec.adapter, 0);
   const theirs = yield* sample(spec.current, half);
   const golden = await goldenOf(speaker, spec.prompts[0]!, spec.adapter);
-  const judge = async (groups: SampledReply[][]) => {
-    const scores = await scoresOf(policy, groups.flat(), null, signal);
-    const rewards = scores.map((score) => rewardOf(spec.reward, featuresOf(score)));
-    return groups.map((_, p) => rewards.slice(p * replies, (p + 1) * replies));
+  const read = (groups: SampledReply[][]) =>
+    policy.withTrunk(
+      groups.flat().map(({ prompt, tokens }) => ({ prompt, reply: tokens })),
+      signal,
+    );
+  const score = (rows: readonly TrunkRow[], adapter: Adapter | null) =>
+    policy.score(rows, adapter, signal ? { signal } : {});
+  const judge = (scores: readonly RowScore[]) => {
+    const rewards = scores.map((one) => rewardOf(spec.reward, featuresOf(one)));
+    return spec.prompts.map((_, p) => rewards.slice(p * replies, (p + 1) * replies));
   };
-  const interval = winRate(await judge(ours), await judge(theirs), new Random(99));
+  const rows = await read(ours);
+  const [base, tuned] = [await score(rows, null), await score(rows, spec.adapter)];
+  const before = judge(await score(await read(theirs), null));
+  const interval = winRate(judge(base), before, new Random(99));
   const length = (groups: SampledReply[][]) => average(groups.flat().map((r) => r.tokens.length));
   return {
     ...interval,
-    kl: await klOf(policy, ours.flat(), spec.adapter, signal),
+    kl: klOf(tuned, base),
     endedFraction: average(ours.flat().map((r) => Number(r.ended))),
     replyLength: length(ours),
     baseReplyLength: length(theirs),
@@ -95,28 +105,13 @@ async function goldenOf(
   return { promptTokens: [...prompt], top5 };
 }
 
-async function scoresOf(
-  policy: Policy,
-  replies: readonly SampledReply[],
-  adapter: Adapter | null,
-  signal?: AbortSignal,
-) {
-  const rows = replies.map(({ prompt, tokens }) => ({ prompt, reply: tokens }));
-  return policy.score(await policy.withTrunk(rows, signal), adapter, signal ? { signal } : {});
-}
-
-async function klOf(
-  policy: Policy,
-  replies: readonly SampledReply[],
-  adapter: Adapter,
-  signal?: AbortSignal,
-): Promise<number> {
-  const ours = await scoresOf(policy, replies, adapter, signal);
-  const base = await scoresOf(policy, replies, null, signal);
-  const ratios = ours.flatMap(({ logprobs }, i) =>
-    Array.from(logprobs, (logprob, t) => logprob - base[i]!.logprobs[t]!),
+/** Mean log π/π_base per token of the same replies. */
+function klOf(tuned: readonly RowScore[], base: readonly RowScore[]): number {
+  return average(
+    tuned.flatMap(({ logprobs }, i) =>
+      Array.from(logprobs, (logprob, t) => logprob - base[i]!.logprobs[t]!),
+    ),
   );
-  return average(ratios);
 }
 
 const average = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0) / x.length;
