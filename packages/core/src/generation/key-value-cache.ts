@@ -40,8 +40,12 @@ export class KeyValueCache {
 
   /** Bytes of all slots, with the room they have left. */
   get sizeBytes(): number {
-    const { layers, kvHeads, headDim } = this.#config;
-    return 2 * layers * this.#slots * kvHeads * this.#capacity * headDim * 4;
+    return this.#bytes(this.#capacity);
+  }
+
+  /** What `sizeBytes` will be when `reserve(length)` follows on `crop(length)` or less. */
+  sizeFor(length: number): number {
+    return this.#bytes(this.#capacityFor(length));
   }
 
   /** Adds a slot: empty, or with what the only slot of another cache holds. */
@@ -153,8 +157,19 @@ export class KeyValueCache {
 
   /** Makes room for `length` tokens at once, and gives room away that is more than twice that. */
   reserve(length: number): void {
-    const needed = roomFor(Math.max(1, length, ...this.#lengths));
-    if (needed > this.#capacity || 2 * needed < this.#capacity) this.#move(this.#slots, needed);
+    const capacity = this.#capacityFor(Math.max(length, ...this.#lengths));
+    if (capacity !== this.#capacity) this.#move(this.#slots, capacity);
+  }
+
+  #capacityFor(length: number): number {
+    const needed = roomFor(Math.max(1, length));
+    return needed > this.#capacity || 2 * needed < this.#capacity ? needed : this.#capacity;
+  }
+
+  #bytes(capacity: number): number {
+    const { layers, kvHeads, headDim } = this.#config;
+    const heads = 2 * layers * this.#slots * kvHeads;
+    return heads * capacity * headDim * Float32Array.BYTES_PER_ELEMENT;
   }
 
   /** Room for so many slots of so many tokens. */

@@ -43,10 +43,12 @@ export class PrefixCache implements Place<KeyValueRows> {
     return this.cache.sizeBytes + this.#tree.size * tokenBytes(this.#config);
   }
 
-  /** Turns to a sequence: `tokens` are then those of its beginning that need not be read again. */
+  /**
+   * Turns to a sequence: `tokens` are then those of its beginning that need not be read again. While rows
+   * change places they are there twice.
+   */
   select(tokens: readonly number[]): void {
-    this.#tree.select(tokens);
-    this.#bound();
+    this.#tree.select(tokens, this.#roomBeside(this.cache.sizeFor(tokens.length)));
   }
 
   /** Adds tokens that the graph has read after those of `cache`. */
@@ -90,8 +92,12 @@ export class PrefixCache implements Place<KeyValueRows> {
 
   /** What lies aside has the room that the sequence leaves. */
   #bound(): void {
-    const leftBytes = Math.max(0, this.#budgetBytes - this.cache.sizeBytes);
-    this.#tree.limit = Math.floor(leftBytes / tokenBytes(this.#config));
+    this.#tree.limit = this.#roomBeside(this.cache.sizeBytes);
+  }
+
+  /** Tokens that fit beside a cache of this size. */
+  #roomBeside(sizeBytes: number): number {
+    return Math.floor(Math.max(0, this.#budgetBytes - sizeBytes) / tokenBytes(this.#config));
   }
 }
 

@@ -44,9 +44,8 @@ export class PrefixTree<R extends Rows<R>> {
   readonly #place: Place<R>;
   #limit: number;
   #size = 0;
+  /** Counts what is asked of the tree; what was used for the present question is not given up. */
   #clock = 0;
-  /** Nodes that are about to be read: they are not given up. */
-  #pinned: readonly Node<R>[] = [];
 
   /** Lays at most `limit` tokens aside. */
   constructor(place: Place<R>, limit: number) {
@@ -61,33 +60,36 @@ export class PrefixTree<R extends Rows<R>> {
 
   /** Tokens that may lie aside; with fewer than there are, those used least recently are given up. */
   set limit(limit: number) {
+    this.#clock++;
     this.#limit = limit;
     this.#makeRoom(0);
   }
 
   /**
    * Makes the place hold the longest beginning of `tokens` that has been read; its tokens tell how long that
-   * is. What it held beyond that is laid aside.
+   * is. What it held beyond that is laid aside, and then at most `limit` tokens lie there. What the place
+   * throws passes through, and nothing is left aside.
    */
-  select(tokens: readonly number[]): void {
+  select(tokens: readonly number[], limit = this.#limit): void {
     this.#hold();
     const wanted = this.#match(tokens);
     const leaving = this.#match(this.#place.tokens).filter((one) => !wanted.includes(one));
     const stays = this.#place.tokens.length - lengthOf(leaving);
-    this.#pinned = wanted;
-    let from = stays;
-    for (const left of leaving) {
-      if (!left.parent) break;
-      this.#layAside(left, from, (...range) => this.#place.take(...range));
-      from += left.tokens.length;
+    const coming = wanted.flatMap((one) => (one.rows ? [[one.tokens, one.rows] as const] : []));
+    for (const one of wanted) this.#forgetRows(one);
+    try {
+      this.limit = limit;
+      let from = stays;
+      for (const left of leaving) {
+        this.#layAside(left, from, (...range) => this.#place.take(...range));
+        from += left.tokens.length;
+      }
+      this.#place.crop(stays, tokens.length);
+      for (const [tokens, rows] of coming) this.#place.put(tokens, rows);
+    } catch (error) {
+      for (const one of this.#root.children.values()) this.#giveUp(one);
+      throw error;
     }
-    this.#place.crop(stays, tokens.length);
-    for (const next of wanted) {
-      if (!next.rows) continue;
-      this.#place.put(next.tokens, next.rows);
-      this.#forgetRows(next);
-    }
-    this.#pinned = [];
   }
 
   /**
@@ -96,13 +98,10 @@ export class PrefixTree<R extends Rows<R>> {
    */
   add(tokens: readonly number[], take: Place<R>['take']): void {
     this.#hold();
-    this.#pinned = this.#match(tokens);
-    const known = lengthOf(this.#pinned);
-    if (known < tokens.length) {
-      const last = this.#pinned.at(-1) ?? this.#root;
-      this.#layAside(this.#grow(last, tokens.slice(known)), known, take);
-    }
-    this.#pinned = [];
+    const path = this.#match(tokens);
+    const known = lengthOf(path);
+    if (known === tokens.length) return;
+    this.#layAside(this.#grow(path.at(-1) ?? this.#root, tokens.slice(known)), known, take);
   }
 
   /** The tree learns what the place has read since. */
@@ -157,33 +156,41 @@ export class PrefixTree<R extends Rows<R>> {
 
   /** Takes the rows of a node, whose first token is number `from`: as many as there is room for. */
   #layAside(leaving: Node<R>, from: number, take: Place<R>['take']): void {
+    if (!leaving.parent) return;
     this.#makeRoom(leaving.tokens.length);
-    const room = Math.max(0, this.#limit - this.#size);
-    if (room === 0) return this.#giveUp(leaving);
-    if (room < leaving.tokens.length) {
-      this.#split(leaving, room);
-      for (const rest of leaving.children.values()) this.#giveUp(rest);
-    }
+    this.#shorten(leaving, this.#limit - this.#size);
+    if (!leaving.parent) return;
     leaving.rows = take(from, from + leaving.tokens.length);
     this.#size += leaving.tokens.length;
   }
 
-  /** Room for `count` more tokens, as far as there are ends of branches to give up. */
+  /** Room for `count` more tokens, as far as there are ends of branches to shorten. */
   #makeRoom(count: number): void {
-    while (this.#size + count > this.#limit) {
-      const oldest = this.#oldestEnd();
+    for (;;) {
+      const excess = this.#size + count - this.#limit;
+      const oldest = excess > 0 ? this.#oldestEnd() : undefined;
       if (!oldest) return;
-      this.#giveUp(oldest);
+      const { length } = oldest.tokens;
+      // Shortening copies what is kept, so it is done by large pieces.
+      this.#shorten(oldest, length - Math.max(excess, Math.ceil(length / 4)));
     }
   }
 
   #oldestEnd(): Node<R> | undefined {
     let oldest: Node<R> | undefined;
     for (const one of nodesUnder(this.#root)) {
-      if (!one.rows || one.children.size > 0 || this.#pinned.includes(one)) continue;
+      if (!one.rows || one.children.size > 0 || one.usedAt === this.#clock) continue;
       if (!oldest || one.usedAt < oldest.usedAt) oldest = one;
     }
     return oldest;
+  }
+
+  /** Keeps the first `length` tokens of a node, and nothing that follows them. */
+  #shorten(one: Node<R>, length: number): void {
+    if (length <= 0) return this.#giveUp(one);
+    if (length >= one.tokens.length) return;
+    this.#split(one, length);
+    for (const rest of one.children.values()) this.#giveUp(rest);
   }
 
   /** Takes a node out of the tree, with all that follows it. */
