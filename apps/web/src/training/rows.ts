@@ -33,6 +33,8 @@ export interface TrainingRun {
   /** Everything the worker needs; the same order goes on where it stopped. */
   order: TrainingOrder;
   stage: TrainingStage;
+  /** The graphics processor went away in the middle, and the processor went on. */
+  deviceLost?: boolean;
   steps: TrainingStep[];
   outcome?: TrainingOutcome;
   sideBySide: SideBySide[];

@@ -42,6 +42,7 @@ class ScriptedTrainer {
   steps = 3;
   stepMs = 1;
   failure: Error | undefined;
+  losesDevice = false;
 
   readonly start = (): StartedTrainer => ({
     trainer: { train: this.train, hold: this.hold } as unknown as Trainer,
@@ -54,6 +55,7 @@ class ScriptedTrainer {
     signal?: AbortSignal,
   ): AsyncGenerator<TrainingNews, TrainingOutcome> {
     this.orders.push(order);
+    if (this.losesDevice && order.backend === 'webgpu') yield { kind: 'device-lost' };
     for (let step = 1; step <= this.steps; step++) {
       await new Promise((resolve) => setTimeout(resolve, this.stepMs));
       signal?.throwIfAborted();
@@ -378,6 +380,20 @@ test('a failure keeps its remedy beside the run', async () => {
     state: 'failed',
     error: { message: 'No memory.', remedy: 'Close other tabs.' },
   });
+});
+
+test('a device that is lost is told, and not tried again when the run is resumed', async () => {
+  await judge(25);
+  worker.stepMs = 60;
+  worker.losesDevice = true;
+  model.backend = 'webgpu';
+  const first = training.teach();
+  await expect.poll(() => training.run?.deviceLost).toBe(true);
+  training.pause();
+  await first;
+  await run().toMatchObject({ state: 'paused' });
+  await training.resume(training.run!);
+  expect(worker.orders.map(({ backend }) => backend)).toEqual(['webgpu', 'wasm']);
 });
 
 test('cancelled, a run is forgotten', async () => {

@@ -268,7 +268,7 @@ export class Training {
       if (this.waiting) await finish(started.trainer.hold(true));
       const training = started.trainer.train(run.order, signal);
       const outcome = await finish(training, (news) => {
-        if (this.fits(run)) this.#see(run.id, news);
+        if (this.fits(run)) this.#see(run, news);
         else outdated.abort();
       });
       if (!this.fits(run)) return 'outdated';
@@ -285,7 +285,7 @@ export class Training {
     }
   }
 
-  #see(id: string, news: TrainingNews): void {
+  #see({ id, order }: TrainingRun, news: TrainingNews): void {
     if (news.kind === 'stage') {
       this.stage = news.stage;
       [this.done, this.of] = [news.done, news.of];
@@ -296,6 +296,9 @@ export class Training {
       this.steps = [...before, news.step];
       [this.done, this.of] = [news.step.step, news.step.of];
       void this.#note(id, { steps: [...this.steps] });
+    } else {
+      // A resume does not try the lost device again.
+      void this.#note(id, { deviceLost: true, order: { ...order, backend: 'wasm' } });
     }
   }
 

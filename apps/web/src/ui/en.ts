@@ -262,6 +262,8 @@ export const en = {
     `It was taught on release ${release} and is set aside, because another one answers now. The same lessons can be taught on top of that.`,
   bringOver: 'Teach it on this release',
   teachBroughtOver: 'The same lessons are learned again, on top of the release that answers now.',
+  teachDeviceLost:
+    'The graphics processor was taken away in the middle. Training went on with the processor, from the last saved step; it is slower there.',
   teachOutdated:
     'Another release answers now: when resumed, training begins again on top of it, with the same lessons.',
   personalNews: {

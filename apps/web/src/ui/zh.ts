@@ -45,6 +45,7 @@ export const zh: Catalogue = {
     'workers/thread':
       '一个辅助线程没有启动。请重新加载页面；如果再次发生，请在设置中选择其他计算方式。',
     'runtime/memory': '内存不够。请关闭其他标签页，或选择更小的模型。',
+    'runtime/device-lost': '显卡在计算时不可用了。请重试；如果再次发生，请在设置中选择处理器。',
     'generation/too-long': '最后一条消息对模型来说太长了。请缩短它，或缩短系统提示。',
     'generation/not-a-number':
       '模型算出的不是数。请重新加载页面；如果再次发生，请在设置中选择其他计算方式。',
@@ -280,6 +281,7 @@ export const zh: Catalogue = {
     `它是在版本 ${release} 上学习的；现在由另一个版本回复，因此已放在一边。可以用同样的反馈在现在的版本上再教一次。`,
   bringOver: '在这个版本上教',
   teachBroughtOver: '正在用同样的反馈，在现在回复的版本上重新学习。',
+  teachDeviceLost: '训练中途显卡不可用了。已改用处理器，从最后保存的一步继续；速度会慢一些。',
   teachOutdated: '现在由另一个版本回复：继续时，会用同样的反馈在它上面从头训练。',
   personalNews: {
     aside: '现在由另一个版本回复。您的个人适配器是在之前的版本上学习的，已放在一边。',

@@ -7,6 +7,7 @@ import {
   type OrtModule,
   type Runtime,
 } from '@rapport/core';
+import { losable } from './device-loss.ts';
 import type { BackendChoice, Engine, OpenedModel, Verdict } from './inference.ts';
 import { ownKernels } from './own-kernels.ts';
 import { fastest } from './probe.ts';
@@ -88,8 +89,14 @@ const threadsFor = (cores: number): number =>
 const wasm = async (): Promise<Runtime> =>
   ortRuntime(await onProcessor(threadCount()), { executionProviders: ['wasm'] });
 
-const webgpu = async (): Promise<Runtime> =>
-  ortRuntime(await onGraphics(), { executionProviders: ['webgpu'] });
+async function webgpu(): Promise<Runtime> {
+  const ort = await onGraphics();
+  const runtime = ortRuntime(ort, { executionProviders: ['webgpu'] });
+  return losable(runtime, async () => {
+    const device = (await ort.env.webgpu.device) as { lost: Promise<unknown> };
+    return device.lost;
+  });
+}
 
 async function onProcessor(threads: number): Promise<OrtModule> {
   const [ort, { default: mjs }, { default: wasm }] = await Promise.all([
@@ -102,7 +109,7 @@ async function onProcessor(threads: number): Promise<OrtModule> {
   return ort;
 }
 
-async function onGraphics(): Promise<OrtModule> {
+async function onGraphics() {
   const [ort, { default: mjs }, { default: wasm }] = await Promise.all([
     import('onnxruntime-web/webgpu'),
     import('onnxruntime-web/ort-wasm-simd-threaded.asyncify.mjs?url'),

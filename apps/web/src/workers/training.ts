@@ -42,7 +42,9 @@ export interface TrainingStep {
   workMs: number;
 }
 
+/** 'device-lost': the graphics processor went away; the run goes on with the processor from the last saved step. */
 export type TrainingNews =
+  | { kind: 'device-lost' }
   | { kind: 'stage'; stage: TrainingStage; done: number; of: number }
   | { kind: 'step'; stage: 'learning' | 'practising'; step: TrainingStep };
 

@@ -12,10 +12,11 @@ import { openDatabase } from '../db/database.ts';
 import { isNotFound, keepAwake, WeightStore } from '../model/weight-store.ts';
 import { startBackend } from './backend.ts';
 import { serve, type Method } from './channel.ts';
+import { survivingLoss } from './device-loss.ts';
 import { Gate, gated } from './gate.ts';
-import type { AdapterRef } from './inference.ts';
+import type { AdapterRef, BackendChoice } from './inference.ts';
 import { openCheckpoint } from './open-checkpoint.ts';
-import { teach, type Shelf } from './teach.ts';
+import { teach, type Shelf, type Taught } from './teach.ts';
 import type { TrainingNews, TrainingOrder, TrainingOutcome, TrainingService } from './training.ts';
 import { allowOwnScripts } from './trusted-scripts.ts';
 
@@ -38,18 +39,22 @@ async function* train(
 ): AsyncGenerator<TrainingNews, TrainingOutcome> {
   const startedMs = performance.now();
   yield { kind: 'stage', stage: 'opening', done: 0, of: 1 };
-  const { runtime } = await startBackend(order.backend);
+  const runtime = await runtimeFor(order.backend);
   const { checkpoint, release } = await openFiles(order);
   const tokenizer = await buildTokenizer(checkpoint.tokenizer);
   const classroom = {
     checkpoint,
     tokenizer,
     release,
-    runtime: gated(runtime, gate, signal),
     worked: () => performance.now() - gate.waitedMs,
     shelf: shelfOf(order.id),
   };
-  const { adapter, comparison, tokensTrained } = yield* teach(order, classroom, signal);
+  const { adapter, comparison, tokensTrained } = yield* survivingLoss<TrainingNews, Taught>(
+    (on) => teach(order, { ...classroom, runtime: gated(on, gate, signal) }, signal),
+    runtime,
+    () => runtimeFor('wasm'),
+    { kind: 'device-lost' },
+  );
   return {
     adapter: await keep(adapter),
     comparison,
@@ -57,6 +62,8 @@ async function* train(
     seconds: (performance.now() - startedMs) / 1000,
   };
 }
+
+const runtimeFor = async (backend: BackendChoice) => (await startBackend(backend)).runtime;
 
 /** Progress in the database, where a reload finds it. */
 function shelfOf(run: string): Shelf {
