@@ -14,7 +14,7 @@ const CLOSE = 0.85;
 
 /**
  * The largest scale up to 1 that was measured to cost at most `limit`, by the line of log cost over log scale
- * between two measurements, at first of `whole` at scale 1 with slope 2, then of the nearest on both sides. Scale 0,
+ * between two measurements, at first of `whole` at scale 1 with slope 1.75, then of the nearest on both sides. Scale 0,
  * which costs nothing, when `rounds` measurements found none.
  */
 export async function scaleWithin(
@@ -29,7 +29,7 @@ export async function scaleWithin(
     (level(a.cost) - level(b.cost)) / Math.log(a.scale / b.scale);
   let within: ScaledCost = { scale: 0, cost: 0 };
   let beyond: ScaledCost = { scale: 1, cost: whole };
-  let power = 2;
+  let power = 1.75;
   for (let round = 0; round < rounds && within.cost < CLOSE * limit; round++) {
     const step = (level(limit * ((1 + CLOSE) / 2)) - level(beyond.cost)) / power;
     const scale = beyond.scale * Math.exp(step);
