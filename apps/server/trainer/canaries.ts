@@ -18,7 +18,7 @@ export class Canaries {
   readonly #model: OpenModel;
   readonly #canaries: readonly Canary[];
   /** What the base answers, once it has been asked. */
-  #before: readonly Answer[] | undefined;
+  #before: readonly (readonly Answer[])[] | undefined;
 
   private constructor(model: OpenModel, canaries: readonly Canary[]) {
     this.#model = model;

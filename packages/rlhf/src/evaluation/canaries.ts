@@ -1,4 +1,4 @@
-// Canaries: a few fixed questions, answered with the likeliest tokens. An adapter may change how they are answered,
+// Canaries: a few fixed questions, each answered several times. An adapter may change how they are answered,
 // not whether the answer is one: what the base does right must stay right.
 import type { Adapter } from '@rapport/core';
 import type { Speaker } from '../rollout/speaker.ts';
@@ -24,38 +24,55 @@ export interface CanaryResult {
   readonly canaries: number;
 }
 
-/** What the base (`null`) or an adapter answers. `decode` gives the text of tokens. */
+/** How each canary is asked: several times, as people's chats speak. The likeliest tokens of a small model loop by chance. */
+const ASKED = { replies: 5, temperature: 0.6, seed: 0 };
+
+/** What the base (`null`) or an adapter answers to each canary, several times. `decode` gives the text of tokens. */
 export async function askCanaries(
   speaker: Speaker,
   canaries: readonly Canary[],
   adapter: Adapter | null,
   { decode, maxTokens }: { decode: (tokens: readonly number[]) => string; maxTokens: number },
   signal?: AbortSignal,
-): Promise<Answer[]> {
+): Promise<Answer[][]> {
   const prompts = canaries.map(({ prompt }) => prompt);
-  const sampling = { temperature: 0, maxTokens, replies: 1, seed: 0, ...(signal && { signal }) };
-  const run = speaker.sample(prompts, { ...sampling, adapter });
+  const run = speaker.sample(prompts, { ...ASKED, maxTokens, adapter, ...(signal && { signal }) });
   for (;;) {
     const next = await run.next();
-    if (next.done) return next.value.map(([reply]) => ({ ...reply!, text: decode(reply!.tokens) }));
+    if (next.done) {
+      return next.value.map((replies) =>
+        replies.map((reply) => ({ ...reply, text: decode(reply.tokens) })),
+      );
+    }
   }
 }
 
-/** Counts the flaws of `now` that `before` has not. */
+/** Counts the canaries with flaws in most of the answers of `now` that most of `before` have not. */
 export function compareAnswers(
   canaries: readonly Pick<Canary, 'expect'>[],
-  before: readonly Answer[],
-  now: readonly Answer[],
+  before: readonly (readonly Answer[])[],
+  now: readonly (readonly Answer[])[],
 ): CanaryResult {
   const gained = canaries.map(({ expect }, i) => {
-    const known = flawsOf(before[i]!, expect);
-    return flawsOf(now[i]!, expect).filter((flaw) => !known.includes(flaw));
+    const known = usualFlaws(before[i]!, expect);
+    return usualFlaws(now[i]!, expect).filter((flaw) => !known.includes(flaw));
   });
   return {
-    canariesBroken: gained.filter((flaws) => flaws.some((flaw) => flaw !== 'wrong')).length,
+    canariesBroken: gained.filter((flaws) => flaws.includes('broken')).length,
     canariesWrong: gained.filter((flaws) => flaws.join() === 'wrong').length,
     canaries: canaries.length,
   };
+}
+
+/** Whether most answers are no answers, and whether most are wrong. */
+function usualFlaws(answers: readonly Answer[], expect: readonly string[]) {
+  const flaws = answers.map((answer) => flawsOf(answer, expect));
+  const most = (has: (one: readonly Flaw[]) => boolean) =>
+    flaws.filter(has).length > answers.length / 2;
+  return [
+    ...(most((one) => one.some((flaw) => flaw !== 'wrong')) ? ['broken'] : []),
+    ...(most((one) => one.includes('wrong')) ? ['wrong'] : []),
+  ];
 }
 
 /** What is wrong with an answer. */

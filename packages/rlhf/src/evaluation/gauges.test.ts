@@ -88,10 +88,34 @@ describe('canaries', () => {
 
   it('what the base did not do right is not held against the adapter', () => {
     const expected = [{ expect: ['7', 'seven'] }, { expect: ['4'] }, { expect: ['blue'] }];
-    const before = [said('Seven.'), said('5'), said('blue')];
-    const now = [said('Eight.'), said('6'), said('blue blue', { ended: false })];
+    const before = [[said('Seven.')], [said('5')], [said('blue')]];
+    const now = [[said('Eight.')], [said('6')], [said('blue blue', { ended: false })]];
     expect(compareAnswers(expected, before, now)).toEqual({
       canaries: 3,
+      canariesBroken: 1,
+      canariesWrong: 1,
+    });
+  });
+
+  it('most answers decide', () => {
+    const expected = [{ expect: ['7'] }, { expect: ['4'] }];
+    const [right, wrong, endless] = [said('7 or 4'), said('5'), said('7, 4, ', { ended: false })];
+    const before = [
+      [right, right, wrong],
+      [right, right, right],
+    ];
+    const sometimes = [
+      [right, wrong, right],
+      [endless, right, right],
+    ];
+    const mostly = [
+      [wrong, wrong, right],
+      [endless, right, endless],
+    ];
+    const none = { canaries: 2, canariesBroken: 0, canariesWrong: 0 };
+    expect(compareAnswers(expected, before, sometimes)).toEqual(none);
+    expect(compareAnswers(expected, before, mostly)).toEqual({
+      ...none,
       canariesBroken: 1,
       canariesWrong: 1,
     });

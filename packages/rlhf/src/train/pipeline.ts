@@ -59,8 +59,8 @@ const MOST_TEXT = 64;
 const MOST_HELD_OUT = 40;
 const THUMBS_COMPARED = 8;
 const NLL_LIMIT = 0.03;
-/** An adapter that is not sound is turned down by this factor, so many times at most. */
-const UNSOUND = { turnDown: 0.85, tries: 4 };
+/** By how much an adapter is turned down until it is sound. */
+const UNSOUND = [1, 0.85, 0.7, 0.55];
 /** How the checkpoints of SFT are rated: replies to prompts kept apart. */
 const RATED = { prompts: 8, replies: 2, maxTokens: 128, temperature: 1 };
 
@@ -201,16 +201,13 @@ export async function* runPipeline(
       heldOut.length === 0
         ? 0
         : (await nllOf(policy, heldOut, scaleAdapter(adapter, scale), signal)) / before - 1;
-    let { scale, cost: nllChange } = await scaleWithin(
-      spec.nllLimit ?? NLL_LIMIT,
-      await costOf(1),
-      costOf,
-    );
-    const sound = async () => (await platform.isSound?.(shrinkAdapter(adapter, scale))) ?? true;
-    for (let tries = 0; tries < UNSOUND.tries && !(await sound()); tries++) {
-      scale *= UNSOUND.turnDown;
-      nllChange = await costOf(scale);
-    }
+    const allowed = await scaleWithin(spec.nllLimit ?? NLL_LIMIT, await costOf(1), costOf);
+    const isSound = async (scale: number) =>
+      (await platform.isSound?.(shrinkAdapter(adapter, scale))) ?? true;
+    const sound = await firstOf(UNSOUND, (factor) => isSound(factor * allowed.scale));
+    // Where nothing helps it stays as it is: the gate will say so.
+    const scale = (sound ?? 1) * allowed.scale;
+    const nllChange = scale === allowed.scale ? allowed.cost : await costOf(scale);
     yield { stage: 'measure', step: 1, of: 1 };
     return {
       adapter: scale === 1 ? adapter : shrinkAdapter(adapter, scale),
@@ -316,6 +313,14 @@ async function judgeOf(
     },
     dispose: () => speaker.dispose(),
   };
+}
+
+async function firstOf<T>(
+  all: readonly T[],
+  fits: (one: T) => Promise<boolean>,
+): Promise<T | undefined> {
+  for (const one of all) if (await fits(one)) return one;
+  return undefined;
 }
 
 const rowCount = (prepared: readonly PreparedRanking[]): number =>
