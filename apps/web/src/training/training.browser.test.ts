@@ -29,6 +29,7 @@ const outcome: TrainingOutcome = {
     marginBefore: -0.1,
     marginAfter: 0.4,
     nllChange: 0.01,
+    scale: 1,
   },
   tokensTrained: 100,
   seconds: 3,

@@ -247,6 +247,8 @@ export const en = {
     `Your choice gained on the other reply in ${gained} of ${pairs}.`,
   comparedNothing: 'Too few judgements were kept apart to measure a difference.',
   comparedNll: (percent: string) => `Its loss on ordinary text changed by ${percent}.`,
+  comparedScale: (percent: string) =>
+    `It was turned down to ${percent} of what it had learned, so that ordinary text does not suffer.`,
   sideBySideNote: 'The same prompts of yours, before and after, with the likeliest words.',
   sideBySideMaking: 'Making the replies to compare',
   sideBySideMake: 'Compare replies',

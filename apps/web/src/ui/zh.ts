@@ -266,6 +266,7 @@ export const zh: Catalogue = {
     `在 ${pairs} 对中，您选择的回复有 ${gained} 对相对变得更可能。`,
   comparedNothing: '留出的反馈太少，无法衡量差别。',
   comparedNll: (percent) => `它在普通文字上的损失变化了 ${percent}。`,
+  comparedScale: (percent) => `为了不影响普通文字，它被调低到所学强度的 ${percent}。`,
   sideBySideNote: '您自己的提问，前后各答一次，总是取最可能的词。',
   sideBySideMaking: '正在生成用于比较的回复',
   sideBySideMake: '比较回复',

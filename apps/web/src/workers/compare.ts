@@ -14,7 +14,7 @@ export interface Measured {
 export function compare(
   { pairs, rows }: Measured,
   scores: { lengths: readonly number[]; before: readonly number[]; after: readonly number[] },
-): Comparison {
+): Omit<Comparison, 'scale'> {
   const { lengths } = scores;
   const margins = (sums: readonly number[]) =>
     pairs.map(
@@ -33,5 +33,5 @@ export function compare(
   };
 }
 
-const total = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0);
+export const total = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0);
 const mean = (numbers: readonly number[]) => total(numbers) / Math.max(1, numbers.length);

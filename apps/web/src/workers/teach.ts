@@ -14,9 +14,13 @@ import {
   dpoDefaults,
   featuresOf,
   ktoDefaults,
+  NLL_LIMIT,
   Policy,
   ppoDefaults,
   rankingsOf,
+  scaleAdapter,
+  scaleWithin,
+  shrinkAdapter,
   Speaker,
   thumbsOf,
   withoutUnequalEnds,
@@ -34,7 +38,7 @@ import {
   type Thumb,
   type TrunkRow,
 } from '@rapport/rlhf';
-import { compare, type Measured } from './compare.ts';
+import { compare, total, type Measured } from './compare.ts';
 import { ordinaryText } from './ordinary-text.ts';
 import type { Comparison, TrainingMethod, TrainingNews, TrainingStage } from './training.ts';
 
@@ -195,11 +199,21 @@ export async function* teach(
       ...all.slice(judged.length, judged.length + measured.rows.length),
       ...all.slice(-TEXT_MEASURED),
     ];
-    const comparison = compare(measured, {
+    const answers = read.slice(-TEXT_MEASURED);
+    const nllBefore = total(refSums.slice(-TEXT_MEASURED));
+    const costOf = async (scale: number) => {
+      const scores = await policy.score(answers, scaleAdapter(adapter, scale), { signal });
+      return total(scores.map(sumOf)) / nllBefore - 1;
+    };
+    yield { kind: 'stage', stage: 'comparing', done: 0, of: apart(read).length };
+    const { scale } = await scaleWithin(NLL_LIMIT, await costOf(1), costOf);
+    adapter = shrinkAdapter(adapter, scale);
+    const compared = compare(measured, {
       lengths: apart(read).map(({ reply }) => reply.length),
       before: apart(refSums),
       after: (yield* reader.score(apart(read), adapter)).map(sumOf),
     });
+    const comparison = { ...compared, scale };
     return { adapter, comparison, tokensTrained: policy.tokensTrained };
   } finally {
     await policy.dispose();

@@ -7,6 +7,7 @@ import weightsUrl from '../../../../tests/reference/checkpoints/llama-tied/model
 import { tinyTokenizer } from '../../../../tests/support/tiny-tokenizer.ts';
 import { finish } from './channel.ts';
 import type { ModelManifest } from './inference.ts';
+import { ordinaryText } from './ordinary-text.ts';
 import { startTraining } from './start-training.ts';
 import type { TrainingMethod, TrainingOrder, TrainingStep } from './training.ts';
 
@@ -93,11 +94,28 @@ test('what a person prefers becomes likelier on prompts kept apart, and a worker
   expect(whole.steps[0]!.loss).toBeCloseTo(Math.LN2, 4);
   expect(whole.steps.at(-1)!.loss).toBeLessThan(0.6);
   expect(whole.outcome.comparison).toMatchObject({ pairs: 6, gained: 6 });
+  expect(whole.outcome.comparison.nllChange).toBeLessThanOrEqual(0.03);
   expect(whole.outcome.adapter.rank).toBe(8);
   expect(resumed.outcome).toMatchObject({
     adapter: whole.outcome.adapter,
     comparison: whole.outcome.comparison,
   });
+});
+
+test('a person who likes anything better than ordinary answers teaches no more than ordinary text can bear', async () => {
+  const dislikes = ({ body }: Judgement, i: number): Judgement => {
+    const [reply] = 'replies' in body ? body.replies : [body.reply];
+    const answer = ordinaryText.at(-1 - (i % 5))!.answer.slice(0, 120);
+    const replies = ['zqxj'.repeat(4), answer].map((text) => ({ ...reply!, text }));
+    return { type: 'ranking', body: { prompt: body.prompt, replies, ranks: [1, 2] } };
+  };
+  const { lessons, ...rest } = order();
+  const { outcome } = await train({ ...rest, lessons: lessons.map(dislikes) });
+  const { scale, nllChange } = outcome.comparison;
+  expect(scale).toBeGreaterThan(0.1);
+  expect(scale).toBeLessThan(0.9);
+  expect(nllChange).toBeGreaterThan(0.02);
+  expect(nllChange).toBeLessThanOrEqual(0.03);
 });
 
 test('a full round goes on from learning to practising against the reward model, also in another worker', async () => {

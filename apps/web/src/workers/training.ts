@@ -62,6 +62,8 @@ export interface Comparison {
   marginAfter: number;
   /** Relative change of the negative log-likelihood of ordinary text. */
   nllChange: number;
+  /** By how much the adapter was turned down to cost no more than it may; 1 is not at all. */
+  scale: number;
 }
 
 export interface TrainingOutcome {

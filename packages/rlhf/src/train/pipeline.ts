@@ -16,7 +16,7 @@ import { ppoDefaults, trainPpo } from './ppo.ts';
 import type { PpoConfig, PpoRecord, PpoState } from './ppo.ts';
 import { withoutUnequalEnds } from './rankings.ts';
 import type { Ranking } from './rankings.ts';
-import { scaleWithin } from './scale-within.ts';
+import { NLL_LIMIT, scaleWithin } from './scale-within.ts';
 import { featuresOf, rewardOf, trainReward } from './reward.ts';
 import type { RankedReplies, RewardModel, RewardOptions } from './reward.ts';
 import type { RewardReport } from '../evaluation/reward-report.ts';
@@ -58,7 +58,6 @@ export interface PipelineSpec {
 const MOST_TEXT = 64;
 const MOST_HELD_OUT = 40;
 const THUMBS_COMPARED = 8;
-const NLL_LIMIT = 0.03;
 /** By how much an adapter is turned down until it is sound. */
 const UNSOUND = [1, 0.85, 0.7, 0.55];
 /** How the checkpoints of SFT are rated: replies to prompts kept apart. */

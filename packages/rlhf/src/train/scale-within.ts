@@ -2,6 +2,9 @@
 // faster with its scale than what it was trained for: the way back to where it started (arXiv 2406.16768, WARP's last
 // step) is the cheapest leash there is, and the only one that acts on what is measured.
 
+/** The most that the NLL of held-out answers by people may grow, relatively. */
+export const NLL_LIMIT = 0.03;
+
 /** A scale and what was measured at it. */
 export interface ScaledCost {
   readonly scale: number;
