@@ -19,6 +19,8 @@ export class Canaries {
   readonly #canaries: readonly Canary[];
   /** What the base answers, once it has been asked. */
   #before: readonly (readonly Answer[])[] | undefined;
+  /** What has been found: the adapter that training returns is measured again at the end. */
+  readonly #found = new WeakMap<Adapter, CanaryResult>();
 
   private constructor(model: OpenModel, canaries: readonly Canary[]) {
     this.#model = model;
@@ -39,6 +41,8 @@ export class Canaries {
 
   /** What the base answers and the adapter does not. */
   async ask(adapter: Adapter, signal: AbortSignal): Promise<CanaryResult> {
+    const known = this.#found.get(adapter);
+    if (known) return known;
     const { checkpoint, runtime, tokenizer } = this.#model;
     const { endOfTurn } = tokenizer;
     const fromLayer = Math.floor(checkpoint.config.layers / 2);
@@ -56,7 +60,9 @@ export class Canaries {
       );
     try {
       this.#before ??= await answers(null);
-      return compareAnswers(this.#canaries, this.#before, await answers(adapter));
+      const found = compareAnswers(this.#canaries, this.#before, await answers(adapter));
+      this.#found.set(adapter, found);
+      return found;
     } finally {
       await speaker.dispose();
     }

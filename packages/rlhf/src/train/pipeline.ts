@@ -201,15 +201,19 @@ export async function* runPipeline(
         ? 0
         : (await nllOf(policy, heldOut, scaleAdapter(adapter, scale), signal)) / before - 1;
     const allowed = await scaleWithin(spec.nllLimit ?? NLL_LIMIT, await costOf(1), costOf);
-    const isSound = async (scale: number) =>
-      (await platform.isSound?.(shrinkAdapter(adapter, scale))) ?? true;
-    const sound = await firstOf(UNSOUND, (factor) => isSound(factor * allowed.scale));
+    const sizes = UNSOUND.map((factor) => {
+      const scale = factor * allowed.scale;
+      return { scale, adapter: scale === 1 ? adapter : shrinkAdapter(adapter, scale) };
+    });
+    const isSound = async (one: { adapter: Adapter }) =>
+      (await platform.isSound?.(one.adapter)) ?? true;
     // Where nothing helps it stays as it is: the gate will say so.
-    const scale = (sound ?? 1) * allowed.scale;
+    const turned = (await firstOf(sizes, isSound)) ?? sizes[0]!;
+    const { scale } = turned;
     const nllChange = scale === allowed.scale ? allowed.cost : await costOf(scale);
     yield { stage: 'measure', step: 1, of: 1 };
     return {
-      adapter: scale === 1 ? adapter : shrinkAdapter(adapter, scale),
+      adapter: turned.adapter,
       warmStart,
       reward,
       measures: {

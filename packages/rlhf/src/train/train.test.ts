@@ -253,7 +253,7 @@ describe('the pipeline', () => {
     const { asked, result } = await run(2);
     expect(asked).toHaveLength(3);
     expect(result.measures.scale).toBe(0.7);
-    expect([...parametersOf(asked[2]!)]).toEqual([...parametersOf(result.adapter)]);
+    expect(result.adapter).toBe(asked[2]);
     const never = await run(99);
     expect([never.asked.length, never.result.measures.scale]).toEqual([4, 1]);
   });
