@@ -1,7 +1,9 @@
 import * as ort from 'onnxruntime-node';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { tinyCheckpoint, type TinyName } from '../../../../tests/support/tiny.ts';
+import type { Tensor } from '../graph/tensor.ts';
 import { ortRuntime } from '../runtime/ort.ts';
+import type { Runtime, Session } from '../runtime/runtime.ts';
 import { buildTokenizer, type ChatMessage } from '../tokenizer/tokenizer.ts';
 import { ChatEngine } from './chat-engine.ts';
 import type { PromptLookup } from './prompt-lookup.ts';
@@ -20,10 +22,20 @@ type Guesser = Pick<PromptLookup, 'begin' | 'propose' | 'observe'>;
 async function engineOf(
   name: TinyName,
   lookup: Guesser | null | undefined = undefined,
+  onRun: (feeds: Record<string, Tensor>) => void = () => undefined,
 ): Promise<ChatEngine> {
   const checkpoint = await tinyCheckpoint(name);
   const tokenizer = await buildTokenizer(checkpoint.tokenizer);
-  return ChatEngine.create({ checkpoint, tokenizer, runtime: ortRuntime(ort), lookup });
+  const runtime = ortRuntime(ort);
+  const load: Runtime['load'] = async (...args) => {
+    const session = await runtime.load(...args);
+    const run: Session['run'] = (feeds, options) => {
+      onRun(feeds);
+      return session.run(feeds, options);
+    };
+    return { run, dispose: () => session.dispose() };
+  };
+  return ChatEngine.create({ checkpoint, tokenizer, runtime: { ...runtime, load }, lookup });
 }
 
 const never = new AbortController().signal;
@@ -81,6 +93,26 @@ describe('a reply', () => {
   test('made beside others is the one it would have been alone', async () => {
     const samplings = [1, 2, 3].map((seed) => ({ ...FREE, maxTokens: 12, seed }));
     const { replies } = await speak({ messages: hi, samplings });
+    for (const [i, sampling] of samplings.entries()) {
+      const alone = (await speak({ messages: hi, samplings: [sampling] })).replies[0]!;
+      expect(replies[i]!.tokens).toEqual(alone.tokens);
+    }
+  });
+
+  test('that has ended is not computed any more while others go on', async () => {
+    const widths: number[] = [];
+    const counting = await engineOf('llama-tied', null, (feeds) => {
+      if (feeds['tokens']!.shape[1] === 1) widths.push(feeds['tokens']!.shape[0]!);
+    });
+    const samplings = [7, 2, 12, 4].map((maxTokens, seed) => ({ ...FREE, maxTokens, seed }));
+    const { replies } = await speak({ messages: hi, samplings }, never, undefined, counting);
+    // Each token but the last of a reply is read, beside those of the replies that are not done.
+    const lengths = replies.map(({ tokens }) => tokens.length);
+    const steps = Array.from({ length: Math.max(...lengths) - 1 }, (_, step) => step + 1);
+    const alive = steps.map((step) => lengths.filter((length) => length > step).length);
+    expect(new Set(alive).size).toBeGreaterThan(2);
+    // The last token of the prompt is read alone.
+    expect(widths.slice(-alive.length)).toEqual(alive);
     for (const [i, sampling] of samplings.entries()) {
       const alone = (await speak({ messages: hi, samplings: [sampling] })).replies[0]!;
       expect(replies[i]!.tokens).toEqual(alone.tokens);

@@ -35,6 +35,15 @@ interface Parts {
   lookup?: Pick<PromptLookup, 'begin' | 'propose' | 'observe'> | null | undefined;
 }
 
+/** One of the replies that are being spoken, in the order of their slots. */
+interface Speaking {
+  readonly stream: Stream;
+  /** Which of the replies that were asked for. */
+  readonly index: number;
+  /** What has been read after the prompt. */
+  readonly read: number[];
+}
+
 export class ChatEngine {
   readonly #checkpoint: Checkpoint;
   readonly #tokenizer: Tokenizer;
@@ -118,8 +127,7 @@ export class ChatEngine {
     const kept = this.#kept;
     const lora = this.#lora;
     let slots = kept.cache;
-    // What each of several replies has read after the prompt.
-    const following: number[][] = samplings.map(() => []);
+    let speaking: Speaking[] = [];
     try {
       const logits = await this.#readPrompt(kept, lora, [...chat, ...prefix], signal);
       const streams = samplings.map(
@@ -134,16 +142,17 @@ export class ChatEngine {
       };
       if (!logits) return replies();
       if (streams.length > 1) slots = kept.spread(streams.length);
+      speaking = streams.map((stream, index) => ({ stream, index, read: [] }));
       // What comes after each token that was read: after the one drawn last, and after guesses that follow it.
       let scores = streams.map(() => [logits]);
       let guesses: number[] = [];
       let stepMs = 0;
       this.#lookup?.begin();
       while (!signal.aborted) {
-        for (const [index, stream] of streams.entries()) {
-          if (stream.finish || signal.aborted) continue;
+        for (const [slot, { stream, index }] of speaking.entries()) {
+          if (signal.aborted) break;
           let right = 0;
-          for (const after of scores[index]!) {
+          for (const after of scores[slot]!) {
             for (const token of stream.take(after)) yield { index, ...token };
             if (stream.finish || signal.aborted || stream.last !== guesses[right]) break;
             right++;
@@ -153,8 +162,9 @@ export class ChatEngine {
             kept.crop(kept.tokens.length - (guesses.length - right));
           }
         }
-        if (streams.every(({ finish }) => finish) || signal.aborted) break;
-        const tokens = streams.map(({ last }) => last);
+        if (speaking.every(({ stream }) => stream.finish) || signal.aborted) break;
+        if (slots !== kept.cache) leave(speaking, slots, kept);
+        const tokens = speaking.map(({ stream }) => stream.last);
         if (slots === kept.cache) {
           const context = [...kept.tokens, tokens[0]!];
           guesses = this.#lookup?.propose(context, streams[0]!.left - 1) ?? [];
@@ -163,16 +173,15 @@ export class ChatEngine {
         const made = await this.#step(slots, lora, tokens, guesses);
         if (slots === kept.cache) kept.append([tokens[0]!, ...guesses], made);
         else slots.append(made, 1);
-        scores = this.#scores(made, streams.length);
+        scores = this.#scores(made, speaking.length);
         stepMs = performance.now() - readMs;
-        for (const [i, { finish, last }] of streams.entries())
-          if (!finish) following[i]!.push(last);
+        speaking.forEach(({ read }, slot) => read.push(tokens[slot]!));
       }
       return replies();
     } finally {
       this.#speaking = false;
       if (slots !== kept.cache) {
-        following.forEach((tokens, slot) => kept.keep(tokens, slots, slot));
+        speaking.forEach(({ read }, slot) => kept.keep(read, slots, slot));
         slots.dispose();
       }
       if (kept !== this.#kept) kept.dispose();
@@ -260,5 +269,17 @@ export class ChatEngine {
         return logits.subarray(at, at + vocab);
       }),
     );
+  }
+}
+
+/** Replies that have ended leave their slots, so that the others do not wait for them; what they read is kept. */
+function leave(speaking: Speaking[], slots: KeyValueCache, kept: PrefixCache): void {
+  for (let slot = speaking.length - 1; slot >= 0; slot--) {
+    const { stream, read } = speaking[slot]!;
+    if (!stream.finish) continue;
+    kept.keep(read, slots, slot);
+    slots.remove(slot);
+    const last = speaking.pop()!;
+    if (slot < speaking.length) speaking[slot] = last;
   }
 }

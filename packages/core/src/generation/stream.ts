@@ -7,7 +7,7 @@ import type { SamplingWithSeed, SpokenReply } from './speech.ts';
 export class Stream {
   /** Set once it has ended by itself. */
   finish: 'stop' | 'length' | undefined;
-  /** The token to read next; a stream that has ended repeats its last, and nobody listens. */
+  /** The token to read next. */
   last = 0;
   #drawn = 0;
   readonly #spoken: TextToken[] = [];
