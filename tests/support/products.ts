@@ -74,6 +74,7 @@ export function describeProducts(
     test.each([
       [1, 10, 'random'],
       [2, 10, 'random'],
+      [3, 10, 'random'],
       [4, 70, 'random'],
       [11, 70, 'random'],
       [5, 70, 'lowest'],

@@ -1,4 +1,4 @@
-// One block of weights, four output rows of 16 or 32 numbers, times the same block of one, two or four
+// One block of weights, four output rows of 16 or 32 numbers, times the same block of one to four
 // rows of activations: weights are unpacked once for all of them. Lane j of every register belongs to
 // weight row j. Sums of integers are exact; they meet their scales in fp32 and are added to `acc`, one
 // vector for each row of activations. Weight layouts are described in src/runtime/simd/pack.ts.
@@ -52,10 +52,8 @@ function addAll(
   const min = v128.load(at, 16);
   add(acc, s0, step, min, hasMin, s);
   if (rows > 1) add(acc + 16, s1, step, min, hasMin, s + scaleRow);
-  if (rows > 2) {
-    add(acc + 32, s2, step, min, hasMin, s + scaleRow * 2);
-    add(acc + 48, s3, step, min, hasMin, s + scaleRow * 3);
-  }
+  if (rows > 2) add(acc + 32, s2, step, min, hasMin, s + scaleRow * 2);
+  if (rows > 3) add(acc + 48, s3, step, min, hasMin, s + scaleRow * 3);
 }
 
 /** Blocks of 32 nibbles with 16-bit activations: a sum is at most 32 · 15 · 32,767 < 2²⁴. */
@@ -82,6 +80,8 @@ export function nibbles16(rows: i32, at: usize, a: usize, row: usize, s: usize, 
     if (rows > 2) {
       x += row;
       s2 = two(two(two(two(s2, w0, x), w1, x + 4), w2, x + 8), w3, x + 12);
+    }
+    if (rows > 3) {
       x += row;
       s3 = two(two(two(two(s3, w0, x), w1, x + 4), w2, x + 8), w3, x + 12);
     }
@@ -111,6 +111,8 @@ export function nibbles8(rows: i32, at: usize, a: usize, row: usize, s: usize, s
     if (rows > 2) {
       x += row;
       s2 = four(four(s2, low, x), high, x + 4);
+    }
+    if (rows > 3) {
       x += row;
       s3 = four(four(s3, low, x), high, x + 4);
     }
@@ -146,6 +148,8 @@ export function bytes16(
     if (rows > 2) {
       x += row;
       s2 = two(two(s2, even, x), odd, x + 4);
+    }
+    if (rows > 3) {
       x += row;
       s3 = two(two(s3, even, x), odd, x + 4);
     }

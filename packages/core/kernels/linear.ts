@@ -40,7 +40,11 @@ export function linear(
         tile(4, kind, w + g * groupBytes, part * groupBytes, stride, streams, q, scales, t, K, size, hasMin);
         put(4, streams, part, g, out, addend, bias, N, t);
         t += 4;
-      } else if (t + 2 <= T) {
+      } else if (t + 3 === T) {
+        tile(3, kind, w + g * groupBytes, part * groupBytes, stride, streams, q, scales, t, K, size, hasMin);
+        put(3, streams, part, g, out, addend, bias, N, t);
+        t += 3;
+      } else if (t + 2 === T) {
         tile(2, kind, w + g * groupBytes, part * groupBytes, stride, streams, q, scales, t, K, size, hasMin);
         put(2, streams, part, g, out, addend, bias, N, t);
         t += 2;

@@ -134,6 +134,7 @@ describe.each([1, 2])('a layer on %i threads', (threads) => {
     { B: 1, T: 1, P: 3, R: 3 },
     { B: 2, T: 5, P: 0, R: 0 },
     { B: 2, T: 6, P: 4, R: 2 },
+    { B: 3, T: 1, P: 9, R: 5 },
     { B: 4, T: 1, P: 9, R: 5 },
   ])('computes what ONNX Runtime computes at %o', async (sizes) => {
     const own = await runtime({ threads, spawn: spawnKernelThread });
