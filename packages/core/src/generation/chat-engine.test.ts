@@ -131,12 +131,27 @@ describe('a reply', () => {
     expect(reply!.logprobs).toHaveLength(reply!.tokens.length);
   });
 
-  test('goes on from what it had said', async () => {
-    const greedy = { temperature: 0, maxTokens: 12 };
-    const whole = (await speak(one(greedy))).replies[0]!;
-    const prefix = whole.tokens.slice(0, 5);
-    const rest = await speak({ ...one({ ...greedy, maxTokens: 7 }), prefix });
-    expect(rest.replies[0]!.tokens).toEqual(whole.tokens.slice(5));
+  test.each([
+    ['greedy', { temperature: 0 }],
+    ['drawn', {}],
+    ['drawn with a penalty and a nucleus', { topP: 0.9, repetitionPenalty: 1.2 }],
+  ])('goes on from what it had said as if it had never been cut off, %s', async (_, sampling) => {
+    const whole = (await speak(one({ ...sampling, maxTokens: 12 }))).replies[0]!;
+    for (const said of [1, 5, whole.tokens.length - 1]) {
+      const rest = one({ ...sampling, maxTokens: 12 - said });
+      const { replies } = await speak({ ...rest, prefix: whole.tokens.slice(0, said) });
+      expect(replies[0]!.tokens).toEqual(whole.tokens.slice(said));
+      expect(replies[0]!.finishReason).toBe(whole.finishReason);
+    }
+  });
+
+  test('that was cut off after its last token says nothing more', async () => {
+    const { tokens } = await longReply();
+    const full = await speak({ ...one({ maxTokens: 0 }), prefix: tokens });
+    expect(full.replies[0]).toMatchObject({ tokens: [], finishReason: 'length' });
+    const tokenizer = await buildTokenizer((await tinyCheckpoint('llama-tied')).tokenizer);
+    const ended = await speak({ ...one(), prefix: [...tokens.slice(0, 3), tokenizer.endOfTurn] });
+    expect(ended.replies[0]).toMatchObject({ tokens: [], finishReason: 'stop' });
   });
 });
 

@@ -140,7 +140,8 @@ export class ChatEngine {
         const dropped = droppedTurns > 0 ? { droppedTurns } : {};
         return streams.map((stream) => ({ ...stream.reply(timing), ...dropped }));
       };
-      if (!logits) return replies();
+      // A reply that is to go on may have ended already.
+      if (!logits || streams.every(({ finish }) => finish)) return replies();
       if (streams.length > 1) slots = kept.spread(streams.length);
       speaking = streams.map((stream, index) => ({ stream, index, read: [] }));
       // What comes after each token that was read: after the one drawn last, and after guesses that follow it.
@@ -151,6 +152,7 @@ export class ChatEngine {
       while (!signal.aborted) {
         for (const [slot, { stream, index }] of speaking.entries()) {
           if (signal.aborted) break;
+          if (stream.finish) continue;
           let right = 0;
           for (const after of scores[slot]!) {
             for (const token of stream.take(after)) yield { index, ...token };

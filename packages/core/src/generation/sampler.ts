@@ -21,10 +21,11 @@ export class Sampler {
   #weights = new Float64Array(0);
   #kept = new LargestFirst(0);
 
-  /** `said`: tokens of the reply so far. */
+  /** `said`: tokens of the reply so far, each of which has used up its random number. */
   constructor(sampling: SamplingWithSeed, said: readonly number[] = []) {
     this.#sampling = sampling;
     this.#random = new Random(sampling.seed);
+    if (sampling.temperature > 0) said.forEach(() => this.#random.uniform());
     this.#said = new Set(said);
   }
 

@@ -30,6 +30,8 @@ export class Stream {
     this.#held = new HeldTokens(sampling.stop);
     this.#endOfTurn = tokenizer.endOfTurn;
     this.#most = Math.min(sampling.maxTokens, room);
+    if (prefix.at(-1) === this.#endOfTurn) this.finish = 'stop';
+    else if (this.#most <= 0) this.finish = 'length';
   }
 
   /** Tokens that it may still draw. */
