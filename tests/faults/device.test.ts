@@ -86,6 +86,33 @@ test('two tabs bring the model once', async () => {
   await context.close();
 });
 
+test('two tabs have one engine; when its tab is closed, the other goes on in mid-reply', async () => {
+  const context = await browser.newContext();
+  const [host, tab] = [await context.newPage(), await context.newPage()];
+  for (const page of [host, tab]) {
+    await page.goto(rapport.url);
+    await ready(page);
+  }
+  const engines = (page: Page) =>
+    page.workers().filter((worker) => worker.url().includes('inference'));
+  expect([host, tab].map((page) => engines(page).length)).toEqual([1, 0]);
+  await tab.getByText('in another tab').waitFor();
+  await tab.getByRole('textbox', { name: 'Message' }).fill('Tell me a short story of the sea.');
+  await button(tab, 'Send').click();
+  const reply = tab.getByRole('article', { name: 'Assistant reply' });
+  const text = async () => (await reply.locator('.text').innerText()).trim();
+  await expect.poll(async () => (await text()).length, { timeout: 60_000 }).toBeGreaterThan(20);
+  const seen = await text();
+  await host.close();
+  await tab.getByText('The reply is complete.').waitFor({ state: 'attached', timeout: 240_000 });
+  const whole = await text();
+  expect(whole.length).toBeGreaterThan(seen.length);
+  expect(whole.slice(0, 20)).toBe(seen.slice(0, 20));
+  expect(engines(tab)).toHaveLength(1);
+  expect(await tab.getByText('in another tab').count()).toBe(0);
+  await context.close();
+});
+
 test('a browser that dies in mid-reply loses nothing that was said', async () => {
   const profile = await mkdtemp(join(tmpdir(), 'rapport-profile-'));
   const replyOf = (page: Page) => page.getByRole('article', { name: 'Assistant reply' });

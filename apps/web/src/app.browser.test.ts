@@ -134,6 +134,18 @@ test('a message is answered, and the reply says that it is done', async () => {
   expect(reply().element().querySelector('strong')!.textContent).toBe('moon');
 });
 
+test('a tab whose replies are computed in another tab says so', async () => {
+  open(['Yes.']);
+  await expect.element(page.getByText('in another tab')).not.toBeInTheDocument();
+  app.model.computesAt({ elsewhere: true });
+  await expect.element(page.getByText('in another tab')).toBeVisible();
+  await button('About this release').click();
+  await expect.element(page.getByText(/When it is closed, this one takes over/)).toBeVisible();
+  await userEvent.keyboard('{Escape}');
+  app.language.choose('zh');
+  await expect.element(page.getByText('由另一个标签页计算')).toBeVisible();
+});
+
 test('a reply says that the oldest turns were left out', async () => {
   open(['Yes.']).droppedTurns = 2;
   await send('Do you remember?');

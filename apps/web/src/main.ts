@@ -33,7 +33,10 @@ else begin();
 function begin(): void {
   allowOwnScripts();
   const db = openDatabase();
-  const model = new Model(db, startInference());
+  const model: Model = new Model(
+    db,
+    startInference((where) => model.computesAt(where)),
+  );
   const toasts = new Toasts();
   const announce = (what: 'new' | 'halted', release: ReleaseFacts | null) =>
     toasts.show({ text: announcement(what, release), stays: true });

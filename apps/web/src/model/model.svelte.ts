@@ -11,6 +11,7 @@ import type {
   ModelManifest,
   OpenedModel,
 } from '../workers/inference.ts';
+import type { Whereabouts } from '../workers/one-engine.ts';
 import { lasting, type KeptVerdict } from '../workers/verdict.ts';
 import { fetchManifest } from './manifest.ts';
 import { beginOpening, forgetCrash } from './opening.ts';
@@ -34,6 +35,8 @@ export class Model {
   progress = $state.raw<FetchProgress | null>(null);
   bytesPerSecond = $state(0);
   opened = $state.raw<OpenedModel | null>(null);
+  /** Another tab computes for this one. */
+  elsewhere = $state(false);
   error = $state.raw<ErrorNote | null>(null);
   tokensPerSecond = $state(0);
   /** True while a reply is being spoken: no release is swapped then. */
@@ -85,6 +88,12 @@ export class Model {
   /** Stops the download; what has arrived is kept. */
   pause(): void {
     this.#controller?.abort();
+  }
+
+  /** Takes note of where the engine is now, and of how it computes there. */
+  computesAt({ elsewhere, opened }: Whereabouts): void {
+    this.elsewhere = elsewhere;
+    if (opened) this.opened = opened;
   }
 
   /** Chooses the backend for this device; takes effect when the page is loaded again. */

@@ -92,6 +92,9 @@ export const en = {
     'after-crash':
       'The last start ended while loading, so the setting that needs least is used. Choose another in the settings.',
   },
+  elsewhere: 'in another tab',
+  elsewhereNote:
+    'Another tab of this page computes the replies. When it is closed, this one takes over and goes on.',
   looking: 'Looking for the model',
   fetchingTitle: 'Getting the model',
   fetchingNote: 'Once only. Afterwards it works without a network.',
@@ -310,7 +313,7 @@ export const en = {
     wasm: 'Processor, fp32 (ONNX Runtime)',
     webgpu: 'Graphics (WebGPU)',
   },
-  backendNote: 'Where it computes changes when the page is loaded again.',
+  backendNote: 'Where it computes changes, for all tabs, when the page is loaded again.',
   shortcuts: 'Keyboard shortcuts',
   shortcutSend: 'Send',
   shortcutNewLine: 'New line',

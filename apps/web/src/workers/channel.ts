@@ -33,8 +33,11 @@ interface PlainError {
   remedy: string;
 }
 
-/** Answers calls that arrive at `port` with the methods of `service`. */
-export function serve(port: Port, service: Record<string, Method>): void {
+/**
+ * Answers calls that arrive at `port` with the methods of `service`. Gives the way to abort all that run, as when the
+ * caller is gone.
+ */
+export function serve(port: Port, service: Record<string, Method>): () => void {
   const running = new Map<number, AbortController>();
   port.addEventListener('message', ({ data }: MessageEvent<ToService>) => {
     if (data.kind === 'abort') running.get(data.call)?.abort();
@@ -56,6 +59,8 @@ export function serve(port: Port, service: Record<string, Method>): void {
       running.delete(call);
     }
   }
+
+  return () => running.forEach((controller) => controller.abort());
 }
 
 /** Connects to the service behind `port`. `failed` tells of a crash that no reply will follow: calls

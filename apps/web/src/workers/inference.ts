@@ -51,6 +51,8 @@ export interface OpenRequest {
   verdict?: Verdict | undefined;
   /** The last start ended in the middle of loading: take the setting that needs least. */
   afterCrash?: boolean | undefined;
+  /** Set when another tab computes from now on: what it has opened is taken as it is. */
+  again?: boolean | undefined;
 }
 
 export interface OpenedModel {
@@ -93,3 +95,9 @@ export interface InferenceService {
 }
 
 export type Inference = Remote<InferenceService>;
+
+/**
+ * What the worker tells its page unasked: other tabs can write to it; it is to be ended, and another begun that opens
+ * the model in another way.
+ */
+export type EngineNews = { kind: 'listening' } | { kind: 'replace'; request: OpenRequest };

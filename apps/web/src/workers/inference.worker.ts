@@ -1,10 +1,12 @@
-// The inference worker: weights, tokenizer and ONNX Runtime live here and nowhere else in the page.
-import { RapportError } from '@rapport/core';
+// The inference worker: weights, tokenizer and ONNX Runtime live here and nowhere else. It serves the page that started
+// it and, by mail, every other tab of this origin that writes to the engine of its name.
+import { blobSource, RapportError, readPeft } from '@rapport/core';
 import { download } from '../model/download.ts';
 import { keepAwake, WeightStore } from '../model/weight-store.ts';
-import { serve, type Method } from './channel.ts';
+import { Desk } from './desk.ts';
 import { hold } from './hold.ts';
-import type { FetchProgress, InferenceService, ModelFile } from './inference.ts';
+import type { EngineNews, FetchProgress, ModelFile } from './inference.ts';
+import { ownDoors, receiveTabs, type Files } from './reception.ts';
 import { Speaker } from './speaker.ts';
 import { allowOwnScripts } from './trusted-scripts.ts';
 
@@ -15,8 +17,9 @@ keepAwake();
 const store = WeightStore.open();
 const personal = WeightStore.open('personal');
 const speaker = new Speaker();
+const say = (message: EngineNews) => postMessage(message);
 
-const service: InferenceService = {
+const files: Files = {
   async *isKept({ files }) {
     const kept = await Promise.all(files.map(async ({ digest }) => (await store).find(digest)));
     return kept.every((file, i) => file?.size === files[i]!.sizeBytes);
@@ -25,42 +28,26 @@ const service: InferenceService = {
   fetchModel: ({ files }, signal) => fetchFiles(files, signal),
   fetchAdapter: ({ file }, signal) => fetchFiles([file], signal),
 
-  async *openModel(request) {
-    const files = await Promise.all(
-      request.manifest.files.map(async ({ name, digest }) => {
-        return [name, (await (await store).find(digest))!] as const;
-      }),
-    );
-    return speaker.open(request, new Map(files));
-  },
-
-  speak: (request, signal) => speaker.speak(request, signal),
-
-  async *useAdapter(adapter) {
-    const file = adapter && (await (await store).find(adapter.file.digest));
-    await speaker.useAdapter(adapter && file ? { ...adapter, blob: file } : null);
-  },
-
-  async *usePersonal(adapter) {
-    const file = adapter && (await (await personal).find(adapter.file.digest));
-    if (adapter && !file) {
-      throw new RapportError(
-        'training/adapter-lost',
-        'The file of your personal adapter is gone: the browser has cleared it.',
-        'Teach a new one from your votes.',
-      );
-    }
-    await speaker.usePersonal(adapter && file ? { ...adapter, blob: file } : null);
-  },
-
-  async *checkGolden(golden) {
-    return speaker.checkGolden(golden);
-  },
-
   async *keepOnly(digests) {
     await (await store).keepOnly(digests);
   },
 };
+
+const desk = new Desk({
+  speaker,
+  async open(request) {
+    const found = request.manifest.files.map(async ({ name, digest }) => {
+      return [name, (await (await store).find(digest))!] as const;
+    });
+    return speaker.open(request, new Map(await Promise.all(found)));
+  },
+  async read(adapter, part) {
+    const file = await (await (part === 'release' ? store : personal)).find(adapter.file.digest);
+    if (!file) throw part === 'release' ? releaseGone() : personalGone();
+    return readPeft(blobSource(file), adapter);
+  },
+  replace: (request) => say({ kind: 'replace', request }),
+});
 
 /** Brings files here one after the other, as one progress over all of their bytes. */
 async function* fetchFiles(
@@ -116,4 +103,19 @@ const around = {
   },
 };
 
-serve(self as never, service as unknown as Record<string, Method>);
+const releaseGone = () =>
+  new RapportError(
+    'releases/file-gone',
+    'The file of this release is gone: the browser has cleared it.',
+    'Wait a minute: it is fetched again.',
+  );
+
+const personalGone = () =>
+  new RapportError(
+    'training/adapter-lost',
+    'The file of your personal adapter is gone: the browser has cleared it.',
+    'Teach a new one from your votes.',
+  );
+
+receiveTabs(desk, files, ownDoors());
+say({ kind: 'listening' });

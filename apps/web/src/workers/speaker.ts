@@ -1,27 +1,28 @@
 // The open model: how its files become an engine, how it speaks, and how a release is tried.
 import {
   type Adapter,
-  blobSource,
   buildTokenizer,
   ChatEngine,
   type Golden,
   joinAdapters,
   RapportError,
-  readPeft,
   type SpeakRequest,
   type SpokenReply,
   type SpokenToken,
 } from '@rapport/core';
 import { chooseBackend } from './backend.ts';
-import type { AdapterRef, OpenedModel, OpenRequest } from './inference.ts';
+import type { OpenedModel, OpenRequest } from './inference.ts';
 import { openCheckpoint } from './open-checkpoint.ts';
 
-/** An adapter with its file. */
-type KeptAdapter = AdapterRef & { blob: Blob };
+/** What speaks with the base, together; null is nothing. */
+export interface Voice {
+  release: Adapter | null;
+  personal: Adapter | null;
+}
 
 export class Speaker {
   #engine: ChatEngine | undefined;
-  #release: Adapter | null = null;
+  #voice: Voice = { release: null, personal: null };
 
   async open(
     { manifest, backend: choice, verdict, afterCrash }: OpenRequest,
@@ -33,6 +34,7 @@ export class Speaker {
     const { name, runtime, reason, threads } = backend;
     const tokenizer = await buildTokenizer(checkpoint.tokenizer);
     this.#engine = await ChatEngine.create({ checkpoint, tokenizer, runtime });
+    this.#voice = { release: null, personal: null };
     return {
       backend: name,
       reason,
@@ -47,16 +49,13 @@ export class Speaker {
     return this.#opened().speak(request, signal);
   }
 
-  /** Speaks as a release does, and nothing personal with it. */
-  async useAdapter(adapter: KeptAdapter | null): Promise<void> {
-    this.#release = adapter && (await readPeft(blobSource(adapter.blob), adapter));
-    this.#opened().setAdapter(this.#release);
-  }
-
-  /** Adds a personal adapter to the release; null takes it away. */
-  async usePersonal(adapter: KeptAdapter | null): Promise<void> {
-    const personal = adapter && (await readPeft(blobSource(adapter.blob), adapter));
-    this.#opened().setAdapter(joinAdapters(this.#release, personal));
+  /** Speaks with this voice from the next reply on. Throws `adapter/unfit`. */
+  use({ release, personal }: Voice): void {
+    const engine = this.#opened();
+    const now = this.#voice;
+    if (release === now.release && personal === now.personal) return;
+    engine.setAdapter(joinAdapters(release, personal));
+    this.#voice = { release, personal };
   }
 
   /** The largest difference of log-probs met. Throws `model/golden-failed` above the tolerance. */
