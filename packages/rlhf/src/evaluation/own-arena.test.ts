@@ -109,9 +109,9 @@ it('measures lengths, ends and KL of the replies that the adapter speaks', async
     expect(found.baseReplyLength).toBeCloseTo(mean(theirs.map(({ tokens }) => tokens.length)), 9);
     expect(found.endedFraction).toBeCloseTo(mean(ours.map(({ ended }) => Number(ended))), 9);
 
-    // KL token by token, one reply at a time.
+    // KL token by token, of the first of three replies to each prompt.
     const differences: number[] = [];
-    for (const { prompt, tokens } of ours) {
+    for (const { prompt, tokens } of ours.filter((_, i) => i % 3 === 0)) {
       const rows = await policy.withTrunk([{ prompt, reply: tokens }]);
       const [tuned] = await policy.score(rows, adapter);
       const [base] = await policy.score(rows, null);

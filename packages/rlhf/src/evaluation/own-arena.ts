@@ -26,7 +26,7 @@ export interface ArenaResult {
   readonly winRate: number;
   readonly low: number;
   readonly high: number;
-  /** Mean log π/π_base per token on the adapter's own replies, in nats. */
+  /** Mean log π/π_base per token on the adapter's first reply to each prompt, in nats. */
   readonly kl: number;
   /** Share of replies that ended by themselves. */
   readonly endedFraction: number;
@@ -79,13 +79,16 @@ export async function* ownArena(
     return spec.prompts.map((_, p) => rewards.slice(p * replies, (p + 1) * replies));
   };
   const rows = await read(ours);
-  const [base, tuned] = [await score(rows, null), await score(rows, spec.adapter)];
+  const base = await score(rows, null);
+  // Tokens of one reply to each prompt are many enough for KL.
+  const first = <T>(all: readonly T[]) => all.filter((_, i) => i % replies === 0);
+  const tuned = await score(first(rows), spec.adapter);
   const before = judge(await score(await read(theirs), null));
   const interval = winRate(judge(base), before, new Random(99));
   const length = (groups: SampledReply[][]) => average(groups.flat().map((r) => r.tokens.length));
   return {
     ...interval,
-    kl: klOf(tuned, base),
+    kl: klOf(tuned, first(base)),
     endedFraction: average(ours.flat().map((r) => Number(r.ended))),
     replyLength: length(ours),
     baseReplyLength: length(theirs),
