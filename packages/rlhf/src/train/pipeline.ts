@@ -14,7 +14,7 @@ import { Policy } from './policy.ts';
 import type { RowScore } from './policy.ts';
 import { ppoDefaults, trainPpo } from './ppo.ts';
 import type { PpoConfig, PpoRecord, PpoState } from './ppo.ts';
-import { withoutUnequalEnds } from './rankings.ts';
+import { pairsOf, withoutUnequalEnds } from './rankings.ts';
 import type { Ranking } from './rankings.ts';
 import { NLL_LIMIT, scaleWithin } from './scale-within.ts';
 import { featuresOf, rewardOf, trainReward } from './reward.ts';
@@ -132,11 +132,14 @@ export async function* runPipeline(
     const text = await policy.withTrunk(spec.text.slice(0, MOST_TEXT), signal);
     const heldOut = await policy.withTrunk(spec.heldOutText.slice(0, MOST_HELD_OUT), signal);
     yield { stage: 'prepare', step: 1, of: 3 };
+    const telling = spec.rankings.filter(({ ranks }) => pairsOf(ranks).length > 0);
+    // Where none tells anything, what learns from them says so.
+    const read = telling.length > 0 ? telling : spec.rankings;
     // SFT copies the best reply, its end included; the others compare.
     const rankings =
       spec.method === 'sft'
-        ? spec.rankings
-        : spec.rankings.map((ranking) => withoutUnequalEnds(ranking, platform.endOfTurn));
+        ? read
+        : read.map((ranking) => withoutUnequalEnds(ranking, platform.endOfTurn));
     const flat = rankings.flatMap(({ prompt, replies }) =>
       replies.map((reply): Row => ({ prompt, reply })),
     );

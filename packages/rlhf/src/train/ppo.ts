@@ -73,7 +73,7 @@ export interface PpoConfig extends Limits {
 
 export const ppoDefaults: PpoConfig = {
   estimator: 'gae',
-  iterations: 3,
+  iterations: 2,
   promptsPerIteration: 8,
   repliesPerPrompt: 4,
   temperature: 1,
