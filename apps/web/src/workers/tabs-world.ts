@@ -65,7 +65,7 @@ export class World {
   readonly opened: string[] = [];
   /** Digests of adapters whose files are gone. */
   readonly lost = new Set<string>();
-  /** Called before each token, with the number of tokens before it. */
+  /** Called before each token and before the end of each reply, counting them all. */
   onToken: (engine: Engine, count: number) => void = () => undefined;
   /** Opening waits for it. */
   opening: Promise<unknown> = Promise.resolve();
@@ -218,6 +218,7 @@ export class World {
             yield { ...token, index };
           }
         }
+        beforeToken();
         speaking = false;
         return said.map((tokens) => replyOf(tokens, signal.aborted ? 'cancelled' : 'stop'));
       },
