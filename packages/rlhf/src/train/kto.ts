@@ -141,7 +141,7 @@ export async function* trainKto(
       const z = Math.max(0, mismatch / batch.length);
       const gradients: Parameters = new Map();
       let [loss, drift] = [0, 0];
-      for (const part of batchesOf(batch, ({ row }) => row, 1024)) {
+      for (const part of batchesOf(batch, ({ row }) => row, policy.budgetTokens)) {
         const rows = part.map(({ row }) => row);
         const out = await trainer.run(rows, adapter, feedsOf(part, z, batch.length), gradients);
         loss += Number(out['votes']!.data[0]);

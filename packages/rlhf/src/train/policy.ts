@@ -41,8 +41,9 @@ export class Policy {
   readonly sites: readonly LinearSite[];
   /** Tokens of the rows pushed through the upper part with gradients. */
   tokensTrained = 0;
+  /** Padded tokens that rows together have at most in one run of a graph. */
+  readonly budgetTokens: number;
   readonly #runtime: Runtime;
-  readonly #budget: number;
   readonly #activationBytes: number;
   readonly #groups: number;
   #trunk: Promise<Session> | undefined;
@@ -53,8 +54,8 @@ export class Policy {
     this.checkpoint = checkpoint;
     this.place = options.place ?? { fromLayer: Math.floor(config.layers / 2) };
     this.sites = adapterSites(config, this.place);
+    this.budgetTokens = options.budgetTokens ?? 1024;
     this.#runtime = runtime;
-    this.#budget = options.budgetTokens ?? 1024;
     this.#activationBytes = options.activationBytes ?? Infinity;
     this.#groups = config.heads / config.kvHeads;
   }
@@ -65,7 +66,7 @@ export class Policy {
     this.#trunk ??= this.#runtime.load(trunkGraph(config, this.place.fromLayer), this.#weights);
     const session = await this.#trunk;
     const done = new Map<Row, TrunkRow>();
-    for (const batch of batchesOf([...new Set(rows)], same, this.#budget)) {
+    for (const batch of batchesOf([...new Set(rows)], same, this.budgetTokens)) {
       signal?.throwIfAborted();
       const layout = new Layout(batch);
       const out = await session.run({ ...layout.tokens(), ...layout.feeds(this.#groups) });
@@ -86,7 +87,7 @@ export class Policy {
     const session = await this.#scorer;
     const lora = adapterFeeds(this.sites, adapter);
     const done = new Map<Row, RowScore>();
-    for (const batch of batchesOf([...new Set(rows)], same, this.#budget)) {
+    for (const batch of batchesOf([...new Set(rows)], same, this.budgetTokens)) {
       signal?.throwIfAborted();
       const layout = new Layout(batch);
       const out = await session.run({
@@ -116,7 +117,7 @@ export class Policy {
     dropout: Dropout = {},
   ): Promise<PolicyTrainer> {
     // Rows of a quarter of the budget: attention grows with their length.
-    const sizes = { B: 4, T: this.#budget / 4, GT: (this.#groups * this.#budget) / 4 };
+    const sizes = { B: 4, T: this.budgetTokens / 4, GT: (this.#groups * this.budgetTokens) / 4 };
     const memory = { budgetBytes: this.#activationBytes, sizes };
     const graph = policyGraph(this.checkpoint.config, this.place, {
       rank,
@@ -183,13 +184,13 @@ export interface RunOptions {
 
 /** Runs a loss and its gradients; sums gradients over micro-batches. */
 export class PolicyTrainer {
-  readonly #policy: Policy;
+  readonly policy: Policy;
   readonly #session: Session;
   readonly #inputs: readonly Value[];
 
   /** `inputs`: those of the session's graph, which say what dropout it has. */
   constructor(policy: Policy, session: Session, inputs: readonly Value[]) {
-    this.#policy = policy;
+    this.policy = policy;
     this.#session = session;
     this.#inputs = inputs;
   }
@@ -208,12 +209,12 @@ export class PolicyTrainer {
     into: Parameters,
     { temperature = 1, packed = false, random }: RunOptions = {},
   ): Promise<Record<string, Tensor>> {
-    const rows = this.#policy.trainingFeeds(batch, { temperature, packed });
+    const rows = this.policy.trainingFeeds(batch, { temperature, packed });
     const [B, T] = rows['positions']!.shape as [number, number];
     const out = await this.#session.run({
       ...rows,
       ...dropoutFeeds(this.#inputs, { B, T }, random),
-      ...adapterFeeds(this.#policy.sites, adapter),
+      ...adapterFeeds(this.policy.sites, adapter),
       ...feeds,
     });
     const scale = adapter.alpha / adapter.rank;

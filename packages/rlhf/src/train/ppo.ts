@@ -335,7 +335,7 @@ export async function* trainPpo(
           const total = minibatch.reduce((n, e) => n + e.logprobs.length, 0);
           const gradients: Parameters = new Map();
           let [clipped, kl] = [0, 0];
-          for (const batch of batchesOf(minibatch, (e) => e.row, 1024)) {
+          for (const batch of batchesOf(minibatch, (e) => e.row, policy.budgetTokens)) {
             const out = await trainer.run(
               batch.map((e) => e.row),
               adapter,

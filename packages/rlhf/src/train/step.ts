@@ -42,7 +42,7 @@ export async function mixText(
   const tokens = rows.reduce((n, { reply }) => n + reply.length, 0);
   const ptx: Parameters = new Map();
   let ptxLoss = 0;
-  for (const batch of batchesOf(rows, (row) => row, 1024)) {
+  for (const batch of batchesOf(rows, (row) => row, trainer.policy.budgetTokens)) {
     const count = batch.reduce((n, { reply }) => n + reply.length, 0);
     const weight = float32([count], new Float32Array(count).fill(1 / tokens));
     const out = await trainer.run(batch, adapter, { ...idle(batch), textWeight: weight }, ptx);

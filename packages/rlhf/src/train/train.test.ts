@@ -189,6 +189,28 @@ describe('KTO', () => {
     const whole = await kto({ save, everySteps: 3 });
     expect(await kto({ resume: structuredClone(saved[0]!) })).toEqual(whole);
   });
+
+  it('runs no more padded tokens at once than the budget, ordinary text included', async () => {
+    const widths: number[] = [];
+    const watched: Runtime = {
+      async load(graph, weights) {
+        const session = await runtime.load(graph, weights);
+        const run: typeof session.run = (feeds, options) => {
+          const [rows, width] = feeds['positions']!.shape as [number, number];
+          widths.push(rows * width);
+          return session.run(feeds, options);
+        };
+        return { run, dispose: () => session.dispose() };
+      },
+    };
+    const random = new Random(8);
+    const thumbs = rowsOf(12, random).map((row, i) => ({ ...row, good: i % 2 === 0 }));
+    const policy = new Policy(checkpoint, watched, { budgetTokens: 30 });
+    const text = await policy.withTrunk(rowsOf(4, random));
+    await collect(trainKto(policy, thumbs, text, { ...ktoDefaults, epochs: 1 }));
+    await policy.dispose();
+    expect(Math.max(...widths)).toBeLessThanOrEqual(30);
+  });
 });
 
 describe('the pipeline', () => {
