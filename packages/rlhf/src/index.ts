@@ -18,7 +18,7 @@ export type { RowScore } from './train/policy.ts';
 export { demonstrationRows, ordinaryText, questionOf } from './train/demonstrations.ts';
 export type { Demonstration } from './train/demonstrations.ts';
 export { loneVotes, rankingsOf, readBy, thumbsOf } from './train/judgements.ts';
-export { scaleAdapter, shrinkAdapter } from './train/adapter.ts';
+export { newAdapter, scaleAdapter, shrinkAdapter } from './train/adapter.ts';
 export { NLL_LIMIT, scaleWithin } from './train/scale-within.ts';
 export { withoutUnequalEnds } from './train/rankings.ts';
 export type { Ranking } from './train/rankings.ts';

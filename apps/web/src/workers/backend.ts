@@ -9,6 +9,7 @@ import {
 } from '@rapport/core';
 import { losable } from './device-loss.ts';
 import type { BackendChoice, Engine, OpenedModel, Verdict } from './inference.ts';
+import { askingForMemory, type ErrorScopes } from './out-of-memory.ts';
 import { ownKernels } from './own-kernels.ts';
 import { fastest } from './probe.ts';
 
@@ -92,10 +93,21 @@ const wasm = async (): Promise<Runtime> =>
 async function webgpu(): Promise<Runtime> {
   const ort = await onGraphics();
   const runtime = ortRuntime(ort, { executionProviders: ['webgpu'] });
-  return losable(runtime, async () => {
-    const device = (await ort.env.webgpu.device) as { lost: Promise<unknown> };
-    return device.lost;
-  });
+  const device = async () =>
+    (await ort.env.webgpu.device) as ErrorScopes & { lost: Promise<unknown> };
+  return losable(askingForMemory(runtime, device), async () => (await device()).lost);
+}
+
+/** Whether there is a graphics processor that computes; one in software is none. */
+export async function hasGraphics(): Promise<boolean> {
+  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<GraphicsAdapter | null> } };
+  const adapter = await gpu?.requestAdapter().catch(() => null);
+  return !!adapter && !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter);
+}
+
+interface GraphicsAdapter {
+  info?: { isFallbackAdapter?: boolean };
+  isFallbackAdapter?: boolean;
 }
 
 async function onProcessor(threads: number): Promise<OrtModule> {

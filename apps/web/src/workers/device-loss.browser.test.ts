@@ -31,7 +31,7 @@ const lessons: Judgement[] = Array.from({ length: 8 }, (_, i) => ({
     ranks: [1, 2],
   },
 }));
-const lesson = { method: 'dpo', lessons, heldOut: [], seed: 1 } as const;
+const lesson = { method: 'dpo', lessons, heldOut: [], seed: 1, budgetTokens: 448 } as const;
 
 /** What happens on a lost device: a run fails in the engine's words, or is never answered. */
 const faults = {

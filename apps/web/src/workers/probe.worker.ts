@@ -1,7 +1,7 @@
 // Tries the engines one after the other and posts what each took. A worker of its own: when it is
 // ended, all that the slower engines took is given back.
 import { float32, Graph, op, type RawTensor, type SimdRuntime } from '@rapport/core';
-import { startBackend } from './backend.ts';
+import { hasGraphics, startBackend } from './backend.ts';
 import type { Engine } from './inference.ts';
 import { allowOwnScripts } from './trusted-scripts.ts';
 import type { Trial } from './verdict.ts';
@@ -10,18 +10,9 @@ const ROUNDS = 8;
 /** Shapes of a small model's feed-forward layers. */
 const [HIDDEN, FFN, LAYERS] = [576, 1536, 4];
 
-/** Our own kernels come first: they start soonest and need least. Graphics in software is no candidate. */
-async function candidates(): Promise<Engine[]> {
-  const gpu = (navigator as { gpu?: { requestAdapter(): Promise<Adapter | null> } }).gpu;
-  const adapter = await gpu?.requestAdapter().catch(() => null);
-  const isReal = adapter && !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter);
-  return isReal ? ['simd', 'wasm', 'webgpu'] : ['simd', 'wasm'];
-}
-
-interface Adapter {
-  info?: { isFallbackAdapter?: boolean };
-  isFallbackAdapter?: boolean;
-}
+/** Our own kernels come first: they start soonest and need least. */
+const candidates = async (): Promise<Engine[]> =>
+  (await hasGraphics()) ? ['simd', 'wasm', 'webgpu'] : ['simd', 'wasm'];
 
 async function trial(engine: Engine): Promise<Trial> {
   const { runtime } = await startBackend(engine, { readRaw: async () => blocks });

@@ -39,26 +39,23 @@ import {
   type TrunkRow,
 } from '@rapport/rlhf';
 import { compare, total, type Measured } from './compare.ts';
+import { course, TEXT_MEASURED } from './course.ts';
 import { ordinaryText } from './ordinary-text.ts';
+import { roomFor, type Room } from './plan.ts';
 import type { Comparison, TrainingMethod, TrainingNews, TrainingStage } from './training.ts';
 
-/** Tokens of the longest prompt and of a whole row: what a page's memory allows. */
-const LONGEST_PROMPT = 256;
-const LONGEST_ROW = 448;
-/** Padded tokens of one run of a graph: a second or two of work, then the chat may come in. */
-const BUDGET_TOKENS = 448;
 /** A reload costs at most the steps since the last save. */
 const SAVE_EVERY_STEPS = 2;
 /** Rows read between two pieces of news. */
 const ROWS_AT_ONCE = 8;
-/** Ordinary text kept apart to measure what training costs. */
-const TEXT_MEASURED = 5;
 
 export interface Lesson {
   method: TrainingMethod;
   lessons: readonly Judgement[];
   heldOut: readonly Judgement[];
   seed: number;
+  /** Padded tokens of one run of a graph. */
+  budgetTokens: number;
 }
 
 export interface Classroom {
@@ -96,14 +93,7 @@ interface Learned {
   steps: number;
 }
 
-/** A round of PPO that a page has the memory and the patience for. */
-const PRACTICE = {
-  ...ppoDefaults,
-  iterations: 3,
-  promptsPerIteration: 4,
-  maxTokens: 128,
-  ptxRows: 4,
-};
+const PRACTICE = { ...ppoDefaults, ...course.ppo };
 
 export interface Taught {
   adapter: Adapter;
@@ -113,21 +103,23 @@ export interface Taught {
 
 /** Yields progress, returns the adapter. Throws `train/*`, and an AbortError soon after `signal`. */
 export async function* teach(
-  { method, lessons, heldOut, seed }: Lesson,
+  { method, lessons, heldOut, seed, budgetTokens }: Lesson,
   { checkpoint, tokenizer, runtime, release, worked, shelf }: Classroom,
   signal: AbortSignal,
 ): AsyncGenerator<TrainingNews, Taught> {
   const base = release ? foldAdapter(checkpoint, release) : checkpoint;
-  const policy = new Policy(base, runtime, { budgetTokens: BUDGET_TOKENS });
-  const short = (all: readonly Judgement[]) => all.map((one) => shortened(one, tokenizer));
+  const policy = new Policy(base, runtime, { budgetTokens });
+  const room = roomFor(budgetTokens);
+  const cut = cutTo(room);
+  const short = (all: readonly Judgement[]) => all.map((one) => shortened(one, room, tokenizer));
   const reader = new Reader(policy, signal);
   try {
     const rankings =
       method === 'kto'
         ? []
         : rankingsOf(short(lessons), tokenizer)
-            .flatMap(inSmallParts)
-            .map((ranking) => withoutUnequalEnds(cutReplies(ranking), tokenizer.endOfTurn));
+            .flatMap((ranking) => inSmallParts(ranking, room))
+            .map((ranking) => withoutUnequalEnds(cutReplies(ranking, room), tokenizer.endOfTurn));
     const measured = measuredOf(method, short(heldOut), tokenizer);
     const text = textRows(method, tokenizer);
     const rows = [...rankings.flatMap(rowsOf), ...measured.rows, ...text].map(cut);
@@ -149,7 +141,7 @@ export async function* teach(
             policy,
             thumbsOf(short(lessons).flatMap(asVotes), tokenizer).map(cut),
             mixed,
-            { ...ktoDefaults, seed, epochs: 3, ptxRows: 2 },
+            { ...ktoDefaults, ...course.kto, seed },
             signal,
             keeping,
           )
@@ -157,7 +149,7 @@ export async function* teach(
             policy,
             regroup(rankings, judged, refSums),
             mixed,
-            { ...dpoDefaults, seed, epochs: 3, minSteps: 24 },
+            { ...dpoDefaults, ...course.dpo, seed },
             signal,
             keeping,
           );
@@ -177,7 +169,7 @@ export async function* teach(
             speaker,
             reward,
             start: adapter,
-            prompts: rankings.map(({ prompt }) => prompt.slice(-LONGEST_PROMPT)),
+            prompts: rankings.map(({ prompt }) => prompt.slice(-room.longestPrompt)),
             text: mixed,
             now: worked,
             signal,
@@ -337,9 +329,9 @@ function asVotes({ type, body }: Judgement): Judgement[] {
 }
 
 /** The conversation without its oldest turns, so that it fits; a system message stays. */
-function shortened(judgement: Judgement, tokenizer: Tokenizer): Judgement {
+function shortened(judgement: Judgement, { longestPrompt }: Room, tokenizer: Tokenizer): Judgement {
   const fits = (prompt: ChatMessage[]) =>
-    tokenizer.encodeChat(prompt, { addGenerationPrompt: true }).length <= LONGEST_PROMPT;
+    tokenizer.encodeChat(prompt, { addGenerationPrompt: true }).length <= longestPrompt;
   let { prompt } = judgement.body;
   while (prompt.length > 1 && !fits(prompt)) {
     const oldest = prompt[0]!.role === 'system' ? 1 : 0;
@@ -349,22 +341,24 @@ function shortened(judgement: Judgement, tokenizer: Tokenizer): Judgement {
   return { ...judgement, body: { ...judgement.body, prompt } } as Judgement;
 }
 
-/** A row that a page has the memory for: the prompt's end, the reply's beginning. */
-function cut<T extends Row>(row: T): T {
-  const prompt = row.prompt.slice(-LONGEST_PROMPT);
-  return { ...row, prompt, reply: row.reply.slice(0, LONGEST_ROW - prompt.length) };
-}
+/** A row that there is room for: the prompt's end, the reply's beginning. */
+const cutTo =
+  ({ longestPrompt, longestRow }: Room) =>
+  <T extends Row>(row: T): T => {
+    const prompt = row.prompt.slice(-longestPrompt);
+    return { ...row, prompt, reply: row.reply.slice(0, longestRow - prompt.length) };
+  };
 
-function cutReplies(ranking: Ranking): Ranking {
-  return { ...ranking, replies: rowsOf(ranking).map((row) => cut(row).reply) };
+function cutReplies(ranking: Ranking, room: Room): Ranking {
+  return { ...ranking, replies: rowsOf(ranking).map((row) => cutTo(room)(row).reply) };
 }
 
 /** A ranking too large for one run, as the pairs of its neighbours. */
-function inSmallParts(ranking: Ranking): Ranking[] {
-  const rows = rowsOf(ranking).map(cut);
+function inSmallParts(ranking: Ranking, room: Room): Ranking[] {
+  const rows = rowsOf(ranking).map(cutTo(room));
   const widest = Math.max(...rows.map(({ prompt, reply }) => prompt.length + reply.length));
   const { prompt, replies, ranks } = ranking;
-  if (replies.length <= 2 || widest * replies.length <= BUDGET_TOKENS) return [ranking];
+  if (replies.length <= 2 || widest * replies.length <= room.budgetTokens) return [ranking];
   const order = replies.map((_, i) => i).sort((a, b) => ranks[a]! - ranks[b]!);
   return order.slice(1).flatMap((worse, k) => {
     const better = order[k]!;

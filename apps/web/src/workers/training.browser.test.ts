@@ -5,9 +5,11 @@ import { Random, sha256Hex, type Judgement } from '@rapport/core';
 import configUrl from '../../../../tests/reference/checkpoints/llama-tied/config.json?url';
 import weightsUrl from '../../../../tests/reference/checkpoints/llama-tied/model.safetensors?url';
 import { tinyTokenizer } from '../../../../tests/support/tiny-tokenizer.ts';
+import { hasGraphics } from './backend.ts';
 import { finish } from './channel.ts';
 import type { ModelManifest } from './inference.ts';
 import { ordinaryText } from './ordinary-text.ts';
+import { planOf } from './plan.ts';
 import { startTraining } from './start-training.ts';
 import type { TrainingMethod, TrainingOrder, TrainingStep } from './training.ts';
 
@@ -159,6 +161,68 @@ async function forget(digest: string): Promise<void> {
   const root = await navigator.storage.getDirectory();
   await (await root.getDirectoryHandle('weights')).removeEntry(digest);
 }
+
+test('a trial measures the real training graph: time, memory of the engine, larger runs as they fit', async () => {
+  const { trainer, end } = startTraining();
+  const trial = (await finish(trainer.trial({ manifest, backend: 'wasm' })))!;
+  end();
+  expect(trial.backend).toBe('wasm');
+  expect(trial.full).toBe(false);
+  expect(trial.loadMs).toBeGreaterThan(0);
+  // The weights of the upper half: less than the whole file, more than nothing.
+  const file = manifest.files.find(({ name }) => name === 'model.safetensors')!;
+  expect(trial.weightBytes).toBeGreaterThan(file.sizeBytes / 4);
+  expect(trial.weightBytes).toBeLessThan(file.sizeBytes);
+  const tokens = trial.runs.map((run) => run.tokens);
+  expect(tokens.slice(0, 2)).toEqual([32, 32]);
+  expect(tokens).toEqual([...tokens].sort((a, b) => a - b));
+  for (const { ms, heapBytes } of trial.runs) {
+    expect(ms).toBeGreaterThan(0);
+    // The engine begins with 16 MB; a page has 4 GiB at most.
+    expect(heapBytes).toBeGreaterThanOrEqual(2 ** 24);
+    expect(heapBytes).toBeLessThan(2 ** 32);
+  }
+  expect(planOf([trial])).toMatchObject({ backend: 'wasm', budgetTokens: expect.any(Number) });
+});
+
+test('graphics are tried where there are any, and only there', async () => {
+  const { trainer, end } = startTraining();
+  const trial = await finish(trainer.trial({ manifest, backend: 'webgpu' }));
+  end();
+  if (!(await hasGraphics())) return expect(trial).toBeNull();
+  expect(trial).toMatchObject({ backend: 'webgpu' });
+  expect(trial!.runs.length).toBeGreaterThan(1);
+});
+
+test('a trial makes way for the chat', async () => {
+  const { trainer, end } = startTraining();
+  await finish(trainer.hold(true));
+  let done = false;
+  const trial = finish(trainer.trial({ manifest, backend: 'wasm' })).finally(() => (done = true));
+  // One that begins later and is not held is over before.
+  const other = startTraining();
+  await finish(other.trainer.trial({ manifest, backend: 'wasm' }));
+  other.end();
+  expect(done).toBe(false);
+  await finish(trainer.hold(false));
+  expect((await trial)!.runs.length).toBeGreaterThan(1);
+  end();
+});
+
+test('with a small budget, rows are cut to it, and the lessons are learned all the same', async () => {
+  const long = ({ body }: Judgement): Judgement => {
+    const replies = ('replies' in body ? body.replies : []).map(({ text, provenance }) => {
+      return { text: text.repeat(40), provenance };
+    });
+    return { type: 'ranking', body: { prompt: body.prompt, replies, ranks: [1, 2] } };
+  };
+  const { lessons, ...rest } = order();
+  const lesson = { ...rest, lessons: lessons.map(long), budgetTokens: 112 };
+  const { steps, outcome } = await train(lesson);
+  expect(steps.at(-1)!.loss).toBeLessThan(0.6);
+  // 24 steps of 4 prompts with 2 replies, each row 112 tokens.
+  expect(outcome.tokensTrained).toBe(24 * 4 * 2 * 112);
+});
 
 test('a run that is held computes nothing until it is let go on', async () => {
   const { trainer, end } = startTraining();

@@ -1,7 +1,8 @@
 // The typed port to the training worker: what the page may ask of it, in plain data.
 import type { Judgement } from '@rapport/core';
 import type { Method, Remote } from './channel.ts';
-import type { AdapterRef, BackendChoice, ModelManifest } from './inference.ts';
+import type { AdapterRef, ModelManifest } from './inference.ts';
+import type { Trial, TrainingBackend } from './plan.ts';
 
 /** 'ppo' is a full round: reward model, DPO warm start, then PPO on the person's own prompts. */
 export type TrainingMethod = 'dpo' | 'kto' | 'ppo';
@@ -10,7 +11,9 @@ export type TrainingMethod = 'dpo' | 'kto' | 'ppo';
 export interface TrainingOrder {
   id: string;
   manifest: ModelManifest;
-  backend: BackendChoice;
+  backend: TrainingBackend;
+  /** Padded tokens of one run of a graph; missing in orders of earlier versions. */
+  budgetTokens?: number;
   /** The release the person talks with: the personal adapter is learned on top of it. */
   release: AdapterRef | null;
   method: TrainingMethod;
@@ -73,8 +76,15 @@ export interface TrainingOutcome {
   seconds: number;
 }
 
+export interface TrialRequest {
+  manifest: ModelManifest;
+  backend: TrainingBackend;
+}
+
 /** The methods of the training worker. */
 export interface TrainingService {
+  /** Tries to train with a backend, for some seconds; null where this device has none such. */
+  trial: Method<TrialRequest, never, Trial | null>;
   /** Trains to the end; aborted, or ended, it leaves in the database what the same order goes on from. */
   train: Method<TrainingOrder, TrainingNews, TrainingOutcome>;
   /** True: compute nothing until told otherwise. Takes effect before the next piece of work. */

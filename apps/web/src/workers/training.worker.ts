@@ -1,4 +1,4 @@
-// The training worker: it is started for one run and ended after it, since WASM memory never shrinks.
+// The training worker: it is started for one run, or one trial, and ended after it, since WASM memory never shrinks.
 import {
   blobSource,
   buildTokenizer,
@@ -10,14 +10,24 @@ import {
 } from '@rapport/core';
 import { openDatabase } from '../db/database.ts';
 import { isNotFound, keepAwake, WeightStore } from '../model/weight-store.ts';
-import { startBackend } from './backend.ts';
+import { hasGraphics, startBackend } from './backend.ts';
 import { serve, type Method } from './channel.ts';
 import { survivingLoss } from './device-loss.ts';
 import { Gate, gated } from './gate.ts';
-import type { AdapterRef, BackendChoice } from './inference.ts';
+import { watchHeap } from './heap.ts';
+import type { AdapterRef } from './inference.ts';
 import { openCheckpoint } from './open-checkpoint.ts';
+import { isOutOfMemory } from './out-of-memory.ts';
+import { USUAL_BUDGET, type Trial, type TrainingBackend } from './plan.ts';
 import { teach, type Shelf, type Taught } from './teach.ts';
-import type { TrainingNews, TrainingOrder, TrainingOutcome, TrainingService } from './training.ts';
+import type {
+  TrainingNews,
+  TrainingOrder,
+  TrainingOutcome,
+  TrainingService,
+  TrialRequest,
+} from './training.ts';
+import { trialOf } from './trial.ts';
 import { allowOwnScripts } from './trusted-scripts.ts';
 
 allowOwnScripts();
@@ -25,6 +35,7 @@ keepAwake();
 const gate = new Gate();
 
 const service: TrainingService = {
+  trial: (request, signal) => withRemedy(attempt(request, signal)),
   train: (order, signal) => withRemedy(train(order, signal)),
 
   async *hold(still) {
@@ -32,6 +43,17 @@ const service: TrainingService = {
     else gate.open();
   },
 };
+
+async function* attempt(
+  { manifest, backend }: TrialRequest,
+  signal: AbortSignal,
+): AsyncGenerator<never, Trial | null> {
+  if (backend === 'webgpu' && !(await hasGraphics())) return null;
+  const heapBytes = watchHeap();
+  const runtime = gated(await runtimeFor(backend), gate, signal);
+  const { checkpoint } = await openFiles({ manifest, release: null });
+  return { backend, ...(await trialOf({ checkpoint, runtime, worked, heapBytes }, signal)) };
+}
 
 async function* train(
   order: TrainingOrder,
@@ -42,15 +64,16 @@ async function* train(
   const runtime = await runtimeFor(order.backend);
   const { checkpoint, release } = await openFiles(order);
   const tokenizer = await buildTokenizer(checkpoint.tokenizer);
+  const lesson = { ...order, budgetTokens: order.budgetTokens ?? USUAL_BUDGET };
   const classroom = {
     checkpoint,
     tokenizer,
     release,
-    worked: () => performance.now() - gate.waitedMs,
+    worked,
     shelf: shelfOf(order.id),
   };
   const { adapter, comparison, tokensTrained } = yield* survivingLoss<TrainingNews, Taught>(
-    (on) => teach(order, { ...classroom, runtime: gated(on, gate, signal) }, signal),
+    (on) => teach(lesson, { ...classroom, runtime: gated(on, gate, signal) }, signal),
     runtime,
     () => runtimeFor('wasm'),
     { kind: 'device-lost' },
@@ -63,7 +86,10 @@ async function* train(
   };
 }
 
-const runtimeFor = async (backend: BackendChoice) => (await startBackend(backend)).runtime;
+const runtimeFor = async (backend: TrainingBackend) => (await startBackend(backend)).runtime;
+
+/** Milliseconds of work done: waiting for the chat is none. */
+const worked = () => performance.now() - gate.waitedMs;
 
 /** Progress in the database, where a reload finds it. */
 function shelfOf(run: string): Shelf {
@@ -80,8 +106,7 @@ async function* withRemedy<Y, R>(run: AsyncGenerator<Y, R>): AsyncGenerator<Y, R
     return yield* run;
   } catch (error) {
     if (isNotFound(error)) throw fileGone();
-    const { message } = error as Error;
-    if (!/bad_alloc|memory|allocat|Aborted\(/i.test(message)) throw error;
+    if (!isOutOfMemory(error as Error)) throw error;
     throw new RapportError(
       'training/memory',
       'This device has too little free memory to train.',
@@ -91,7 +116,7 @@ async function* withRemedy<Y, R>(run: AsyncGenerator<Y, R>): AsyncGenerator<Y, R
 }
 
 /** The model and the release that the person talks with, from the kept files. */
-async function openFiles({ manifest, release }: TrainingOrder) {
+async function openFiles({ manifest, release }: Pick<TrainingOrder, 'manifest' | 'release'>) {
   const store = await WeightStore.open();
   const found = async (digest: string): Promise<File> => {
     const file = await store.find(digest);

@@ -14,7 +14,7 @@ export type KeptVerdict = Verdict & { atMs: number };
 /** Rounds of a device that does little else differ by less. */
 const CALM_SPREAD = 1.5;
 /** Browsers and their engines change. */
-const LASTS_MS = 30 * 24 * 3_600_000;
+export const LASTS_MS = 30 * 24 * 3_600_000;
 
 /** Where nothing could be measured, the engine that needs least. */
 export function verdictOf(trials: readonly Trial[]): Verdict {

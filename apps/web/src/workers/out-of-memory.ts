@@ -1,0 +1,44 @@
+// Too little memory, by its many names: engines in WASM throw in words of their own, graphics devices only tell who
+// asks.
+import { RapportError, type Runtime, type Session } from '@rapport/core';
+
+/** Whether an error says that there is no memory left. */
+export const isOutOfMemory = ({ message }: Error): boolean =>
+  /bad_alloc|memory|allocat|Aborted\(/i.test(message);
+
+/** What a graphics device offers to whoever asks. */
+export interface ErrorScopes {
+  pushErrorScope(filter: 'out-of-memory'): void;
+  popErrorScope(): Promise<{ message: string } | null>;
+}
+
+/** The same runtime; a run for which the device had too little memory throws `runtime/out-of-memory`. */
+export function askingForMemory(runtime: Runtime, device: () => Promise<ErrorScopes>): Runtime {
+  return {
+    async load(graph, weights) {
+      const session = await runtime.load(graph, weights);
+      const scopes = await device();
+      return {
+        async run(feeds, options) {
+          scopes.pushErrorScope('out-of-memory');
+          const found = session.run(feeds, options);
+          // Whatever became of the run, the scope is closed.
+          const lack = await found.then(
+            () => scopes.popErrorScope(),
+            () => scopes.popErrorScope().catch(() => null),
+          );
+          if (lack) throw outOfMemory(lack.message);
+          return found;
+        },
+        dispose: () => session.dispose(),
+      } satisfies Session;
+    },
+  };
+}
+
+const outOfMemory = (said: string) =>
+  new RapportError(
+    'runtime/out-of-memory',
+    `The graphics processor has too little memory: ${said}`,
+    'Close other tabs and programs, or choose the processor in the settings.',
+  );
