@@ -19,6 +19,7 @@ import { Theme } from './ui/theme.svelte.ts';
 import { Toasts } from './ui/toasts.svelte.ts';
 import { RapportError, type SpeakRequest, type SpokenReply, type SpokenToken } from '@rapport/core';
 import type { Inference } from './workers/inference.ts';
+import type { StartedTrainer } from './workers/start-training.ts';
 import './ui/tokens.css';
 import './ui/base.css';
 
@@ -84,13 +85,16 @@ let db: Database;
 let app: Parts;
 let component: Record<string, unknown>;
 
-function open(script: string[]): ScriptedModel {
+const nothingTaught = (): StartedTrainer => {
+  throw new Error('nothing is taught here');
+};
+
+function open(script: string[], start = nothingTaught): ScriptedModel {
   const scripted = new ScriptedModel(script);
   const model = new Model(db, scripted as unknown as Inference);
   model.phase = 'ready';
   const releases = new Releases(db, model, noReleases);
   const personal = new Personal(db, model);
-  const start = () => Promise.reject(new Error('nothing is taught here')) as never;
   app = {
     db,
     model,
@@ -399,4 +403,41 @@ test('alternates and the reasons of a vote open in sight, however long the chat'
   await button('More replies').click();
   const list = page.getByRole('list', { name: 'Rank replies' });
   await expect.poll(() => inSight(list.element())).toBe(true);
+});
+
+test('before training is begun the device is measured, unless that is skipped, and then how long it takes is told', async () => {
+  const runs = [{ tokens: 1024, ms: 10_240, heapBytes: 2 ** 24 }];
+  let measured!: () => void;
+  const trial = async function* ({ backend }: { backend: string }) {
+    await new Promise<void>((resolve) => (measured = resolve));
+    return backend === 'wasm' ? { backend, loadMs: 1, weightBytes: 1, runs, full: false } : null;
+  };
+  for (let i = 0; i < 25; i++) {
+    const [id, replies] = [`e${i}`, [{ text: 'good' }, { text: 'bad' }]];
+    const prompt = [{ role: 'user', content: `prompt ${i}` }];
+    const event = { type: 'ranking', body: { prompt, replies, ranks: [1, 2] } };
+    const row = { id, conversationId: 'c', state: 'held', createdAt: 0, redacted: [] };
+    await db.outbox.add({ ...row, event } as unknown as OutboxRow);
+    const about = { id, conversationId: 'c', subject: `g${i}`, kind: 'ranking' } as const;
+    await db.feedback.add({ ...about, at: 0, eventId: id });
+  }
+  open([], () => ({ trainer: { trial } as never, end: () => undefined }));
+  app.model.manifest = { name: 'm', format: 'gguf', digest: 'd', files: [] };
+
+  await button('Teach Rapport').click();
+  const dialog = page.getByRole('dialog', { name: 'Teach Rapport' });
+  await expect.element(dialog).toHaveTextContent('Measuring this device');
+  await expect.element(button('Teach it now')).toBeDisabled();
+  await button('Skip').click();
+  await expect.element(button('Teach it now')).toBeEnabled();
+  await expect.element(dialog).not.toHaveTextContent('Measuring');
+  await expect.element(dialog).toHaveTextContent('This takes some minutes');
+
+  await userEvent.keyboard('{Escape}');
+  await button('Teach Rapport').click();
+  await expect.element(dialog).toHaveTextContent('Measuring this device');
+  measured();
+  await expect.poll(() => (measured(), app.training.device.measuring)).toBe(false);
+  await expect.element(dialog).toHaveTextContent(/This takes about \d+ (sec|min) on this device/);
+  await expect.element(button('Teach it now')).toBeEnabled();
 });

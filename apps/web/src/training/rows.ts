@@ -44,3 +44,7 @@ export interface TrainingRun {
 /** Whether what was taught, or is being taught, can speak now: on the same base and on the same release. */
 export const fits = ({ release, order }: TrainingRun, model: Model): boolean =>
   release === model.speaker.id && order.manifest.digest === model.manifest?.digest;
+
+/** Whether a run failed for want of memory; a worker that crashed is taken for that. */
+export const lackedMemory = ({ state, error }: TrainingRun): boolean =>
+  state === 'failed' && (error?.code === 'training/memory' || error?.code === 'training/crashed');

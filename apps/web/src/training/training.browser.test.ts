@@ -1,5 +1,5 @@
 // Personal training as the page sees it, with real storage; the two workers' ports are scripted.
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { RapportError, type Judgement, type Release } from '@rapport/core';
 import { SPEAKING_LOCK } from '../chat/chat.svelte.ts';
 import { openDatabase, type Database } from '../db/database.ts';
@@ -8,8 +8,15 @@ import { Model } from '../model/model.svelte.ts';
 import { Releases } from '../model/releases.svelte.ts';
 import type { OutboxRow } from '../sync/rows.ts';
 import type { AdapterRef, Inference } from '../workers/inference.ts';
+import type { Trial, TrainingBackend } from '../workers/plan.ts';
 import type { StartedTrainer } from '../workers/start-training.ts';
-import type { Trainer, TrainingNews, TrainingOrder, TrainingOutcome } from '../workers/training.ts';
+import type {
+  Trainer,
+  TrainingNews,
+  TrainingOrder,
+  TrainingOutcome,
+  TrialRequest,
+} from '../workers/training.ts';
 import { Personal } from './personal.svelte.ts';
 import { Training } from './training.svelte.ts';
 
@@ -35,6 +42,15 @@ const outcome: TrainingOutcome = {
   seconds: 3,
 };
 
+/** A backend that bore the largest run, at so many milliseconds a token. */
+const bore = (backend: TrainingBackend, tokenMs: number): Trial => ({
+  backend,
+  loadMs: 1,
+  weightBytes: 1,
+  runs: [{ tokens: 1024, ms: 1024 * tokenMs, heapBytes: 2 ** 24 }],
+  full: false,
+});
+
 /** Stands at the training worker's port: `steps` steps, one every few milliseconds. */
 class ScriptedTrainer {
   orders: TrainingOrder[] = [];
@@ -44,11 +60,30 @@ class ScriptedTrainer {
   stepMs = 1;
   failure: Error | undefined;
   losesDevice = false;
+  trials: Partial<Record<TrainingBackend, Trial>> = { wasm: bore('wasm', 10) };
+  tried: TrainingBackend[] = [];
+  trialMs = 0;
+  trialFailure: Error | undefined;
 
-  readonly start = (): StartedTrainer => ({
-    trainer: { train: this.train, hold: this.hold } as unknown as Trainer,
-    end: () => this.ended++,
-  });
+  /** Workers for trials are not counted as ended. */
+  readonly start = (): StartedTrainer => {
+    let trained = false;
+    const train = (...call: Parameters<typeof this.train>) => {
+      trained = true;
+      return this.train(...call);
+    };
+    return {
+      trainer: { train, trial: this.trial, hold: this.hold } as unknown as Trainer,
+      end: () => void (this.ended += Number(trained)),
+    };
+  };
+
+  trial = async function* (this: ScriptedTrainer, { backend }: TrialRequest) {
+    this.tried.push(backend);
+    await new Promise((resolve) => setTimeout(resolve, this.trialMs));
+    if (this.trialFailure) throw this.trialFailure;
+    return this.trials[backend] ?? null;
+  }.bind(this);
 
   train = async function* (
     this: ScriptedTrainer,
@@ -387,7 +422,7 @@ test('a device that is lost is told, and not tried again when the run is resumed
   await judge(25);
   worker.stepMs = 60;
   worker.losesDevice = true;
-  model.backend = 'webgpu';
+  worker.trials.webgpu = bore('webgpu', 1);
   const first = training.teach();
   await expect.poll(() => training.run?.deviceLost).toBe(true);
   training.pause();
@@ -395,6 +430,138 @@ test('a device that is lost is told, and not tried again when the run is resumed
   await run().toMatchObject({ state: 'paused' });
   await training.resume(training.run!);
   expect(worker.orders.map(({ backend }) => backend)).toEqual(['webgpu', 'wasm']);
+
+  worker.stepMs = 1;
+  await training.teach();
+  expect(worker.orders.at(-1)!.backend).toBe('wasm');
+  await begin();
+  await training.teach();
+  expect(worker.orders.at(-1)!.backend).toBe('webgpu');
+});
+
+test('trials choose backend and budget and tell how long it will take; after a reload they still hold', async () => {
+  worker.trials.webgpu = bore('webgpu', 1);
+  await judge(25);
+  await expect.poll(() => training.lessons.method).toBe('dpo');
+  expect(training.estimate()).toBeUndefined();
+  await training.measure();
+  expect(training.device.plan).toMatchObject({ backend: 'webgpu', budgetTokens: 1024 });
+  const seconds = training.estimate()!;
+  expect(seconds).toBeGreaterThan(1);
+  expect(training.estimate({ practise: true })).toBeGreaterThan(seconds);
+  expect(worker.tried).toEqual(['wasm', 'webgpu']);
+
+  await begin();
+  await training.teach();
+  expect(worker.orders[0]).toMatchObject({ backend: 'webgpu', budgetTokens: 1024 });
+  expect(worker.tried).toHaveLength(2);
+  Object.assign(model.manifest!, { digest: 'other-base' });
+  await training.measure();
+  expect(worker.tried).toHaveLength(4);
+});
+
+test('who chose a processor for the chat gets no graphics for training', async () => {
+  worker.trials.webgpu = bore('webgpu', 1);
+  model.backend = 'simd';
+  await judge(25);
+  await training.teach();
+  expect(worker.tried).toEqual(['wasm']);
+  expect(worker.orders[0]!.backend).toBe('wasm');
+});
+
+test('a trial that fails is noted, and the run begins as usual', async () => {
+  const warn = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+  worker.trialFailure = new Error('no such kernel');
+  await judge(25);
+  await training.teach();
+  await run().toMatchObject({ state: 'offered' });
+  expect(worker.orders[0]).toMatchObject({ backend: 'wasm', budgetTokens: 448 });
+  expect(training.device.measuring).toBe(false);
+  expect(training.estimate()).toBeUndefined();
+  expect(warn).toHaveBeenCalledWith(expect.stringContaining('wasm'), worker.trialFailure);
+  warn.mockRestore();
+  // Another page load tries again.
+  worker.trialFailure = undefined;
+  await begin();
+  await training.measure();
+  expect(training.device.plan.speed).toBeDefined();
+});
+
+test('asked for twice while a trial is on, one run begins, after it', async () => {
+  worker.trials.wasm = bore('wasm', 1);
+  worker.trialMs = 50;
+  await judge(25);
+  const measured = training.measure();
+  await expect.poll(() => training.device.measuring).toBe(true);
+  await Promise.all([training.teach(), training.teach(), measured]);
+  expect(worker.orders).toHaveLength(1);
+  expect(worker.orders[0]!.budgetTokens).toBe(1024);
+  expect(worker.tried).toEqual(['wasm', 'webgpu']);
+  expect(await db.trainings.count()).toBe(1);
+});
+
+test('a trial that the person skips is over at once, and the run begins as usual', async () => {
+  worker.trialMs = 1e9;
+  await judge(25);
+  const measured = training.measure();
+  await expect.poll(() => worker.tried).toEqual(['wasm']);
+  training.device.skip();
+  await measured;
+  expect(training.device.measuring).toBe(false);
+  await training.teach();
+  expect(worker.orders[0]).toMatchObject({ backend: 'wasm', budgetTokens: 448 });
+  expect(worker.tried).toEqual(['wasm']);
+});
+
+test('a trial makes way for the chat, and what it found then is not kept', async () => {
+  worker.trialMs = 50;
+  await judge(25);
+  const measured = training.measure();
+  await expect.poll(() => worker.tried).toHaveLength(1);
+  training.makeWayForReply(true);
+  training.makeWayForReply(false);
+  await measured;
+  expect(worker.held.slice(0, 2)).toEqual([true, false]);
+  await training.measure();
+  expect(worker.tried).toHaveLength(2);
+  await begin();
+  await training.measure();
+  expect(worker.tried).toHaveLength(4);
+});
+
+test.each(['training/memory', 'training/crashed'])(
+  'after %s a resume begins again with half as much at once, and later runs take no more',
+  async (code) => {
+    worker.trials.wasm = bore('wasm', 1);
+    worker.failure = new RapportError(code, 'No memory.', 'Close other tabs.');
+    await judge(25);
+    await training.teach();
+    await run().toMatchObject({ state: 'failed', order: { budgetTokens: 1024 } });
+    const failed = training.run!;
+    await db.checkpoints.add({ id: `${failed.id}/read`, value: 'rows of the larger budget' });
+    worker.failure = undefined;
+    await begin();
+    await run().toMatchObject({ state: 'failed' });
+    await training.resume(training.run!);
+    await run().toMatchObject({ state: 'offered', order: { budgetTokens: 512 } });
+    expect(worker.orders[1]!.id).not.toBe(failed.id);
+    expect(worker.orders[1]!.lessons).toEqual(worker.orders[0]!.lessons);
+    expect(training.run!.before).toBeUndefined();
+    expect(await db.checkpoints.count()).toBe(0);
+    await begin();
+    await training.teach();
+    expect(worker.orders[2]!.budgetTokens).toBe(512);
+  },
+);
+
+test('a failure that is not for want of memory is resumed with the same order', async () => {
+  await judge(25);
+  worker.failure = new RapportError('training/file-gone', 'Gone.', 'Reload.');
+  await training.teach();
+  await run().toMatchObject({ state: 'failed' });
+  worker.failure = undefined;
+  await training.resume(training.run!);
+  expect(worker.orders[1]).toEqual(worker.orders[0]);
 });
 
 test('cancelled, a run is forgotten', async () => {

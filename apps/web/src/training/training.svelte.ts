@@ -8,6 +8,7 @@ import { uuidv7 } from '../db/uuid.ts';
 import type { Model } from '../model/model.svelte.ts';
 import type { Releases } from '../model/releases.svelte.ts';
 import { finish } from '../workers/channel.ts';
+import { USUAL_BUDGET } from '../workers/plan.ts';
 import type { StartedTrainer } from '../workers/start-training.ts';
 import type {
   TrainingNews,
@@ -15,11 +16,13 @@ import type {
   TrainingStage,
   TrainingStep,
 } from '../workers/training.ts';
+import { TrainingDevice } from './device.svelte.ts';
+import { estimateSeconds } from './estimate.ts';
 import { judgementsOf, lessonsOf, type Lessons } from './lessons.ts';
 import type { Personal } from './personal.svelte.ts';
-import { fits, type SideBySide, type TrainingRun } from './rows.ts';
+import { fits, lackedMemory, type SideBySide, type TrainingRun } from './rows.ts';
 
-/** One tab of this origin trains at a time. */
+/** One tab of this origin trains, or tries to, at a time. */
 const TRAINING_LOCK = 'rapport-training';
 /** After the last key the person may still be thinking about the next one. */
 const TYPING_MS = 3000;
@@ -64,6 +67,7 @@ export class Training {
     const each = recent.reduce((sum, { workMs }) => sum + workMs, 0) / recent.length;
     return ((last.of - last.step) * each) / 1000;
   });
+  readonly device: TrainingDevice;
   readonly #db: Database;
   readonly #model: Model;
   readonly #releases: Pick<Releases, 'current'>;
@@ -73,6 +77,8 @@ export class Training {
   readonly #lessons: Live<Lessons>;
   #active = $state.raw<{ id: string; started: StartedTrainer; stop: AbortController } | null>(null);
   readonly #recovered: Promise<void>;
+  #measuring: Promise<void> | null = null;
+  #computing: Promise<TrainingRun | undefined> | null = null;
   #busy = false;
   #typing: ReturnType<typeof setTimeout> | undefined;
   #demonstration: AbortController | null = null;
@@ -85,6 +91,7 @@ export class Training {
     this.#releases = releases;
     this.#personal = personal;
     this.#start = start;
+    this.device = new TrainingDevice(db, model, start);
     this.#runs = new Live(() => db.trainings.orderBy('id').reverse().toArray(), []);
     this.#lessons = new Live(async () => lessonsOf(await judgementsOf(db)), lessonsOf([]));
     personal.interrupt = () => {
@@ -114,6 +121,20 @@ export class Training {
     return this.#active !== null;
   }
 
+  /** Finds out what this device can train with, by a short trial if that is not known. Never rejects. */
+  async measure(): Promise<void> {
+    if (this.#computing) return;
+    this.#measuring ??= this.#measure().finally(() => (this.#measuring = null));
+    await this.#measuring;
+  }
+
+  /** Seconds that a run on all votes of now would take; undefined where nothing was measured. */
+  estimate({ practise = false }: { practise?: boolean } = {}): number | undefined {
+    const { method, ...rest } = this.lessons;
+    if (!method) return undefined;
+    return estimateSeconds(this.device.plan, practise ? 'ppo' : method, rest);
+  }
+
   /**
    * Begins a run on all votes of now; with `practise`, comparisons are followed by reinforcement against a
    * reward model of them. An unfinished run before it is dropped.
@@ -124,12 +145,15 @@ export class Training {
   }
 
   /**
-   * Goes on with a run that was paused, failed, or cut off by a reload; where another release speaks by now, begins
-   * again on top of that.
+   * Goes on with a run that was paused, failed, or cut off by a reload; begins again where another release speaks by
+   * now, on top of that, and where memory did not suffice, with less at once.
    */
   async resume(run: TrainingRun): Promise<void> {
     this.#checkReady();
-    await this.#compute(async () => (this.fits(run) ? run : this.#begin(run.order, run.release)));
+    await this.#compute(async () => {
+      if (!this.fits(run)) return this.#begin(run.order, run.release);
+      return lackedMemory(run) ? this.#begin(run.order, run.before) : run;
+    });
   }
 
   /** Teaches the same lessons again, on top of the release that speaks now. */
@@ -198,6 +222,7 @@ export class Training {
     if (wait) this.#demonstration?.abort();
     if (wait === this.waiting) return;
     this.waiting = wait;
+    this.device.hold(wait);
     if (this.#active) void finish(this.#active.started.trainer.hold(wait)).catch(() => undefined);
   }
 
@@ -218,7 +243,8 @@ export class Training {
     const { manifest, speaker } = this.#model;
     const { method, lessons, heldOut, seed } = lesson;
     const id = uuidv7();
-    const backend = this.#model.backend === 'webgpu' ? 'webgpu' : 'wasm';
+    await this.device.measure();
+    const { backend, budgetTokens } = this.device.plan;
     const release = this.#releases.current?.adapter ?? null;
     const run: TrainingRun = {
       id,
@@ -226,7 +252,10 @@ export class Training {
       startedAt: Date.now(),
       release: speaker.id,
       ...(before !== undefined && { before }),
-      order: { id, manifest: manifest!, backend, release, method, lessons, heldOut, seed },
+      order: {
+        ...{ id, manifest: manifest!, backend, budgetTokens, release },
+        ...{ method, lessons, heldOut, seed },
+      },
       stage: 'opening',
       steps: [],
       sideBySide: [],
@@ -240,10 +269,27 @@ export class Training {
     return run;
   }
 
-  async #compute(choose: () => Promise<TrainingRun | undefined>): Promise<void> {
+  async #measure(): Promise<void> {
     await this.#recovered;
+    await navigator.locks.request(TRAINING_LOCK, { ifAvailable: true }, async (lock) => {
+      if (lock) await this.device.measure({ anew: true });
+    });
+  }
+
+  /** One run, however often it is asked for. */
+  async #compute(choose: () => Promise<TrainingRun | undefined>): Promise<void> {
+    this.#computing ??= this.#computeAlone(choose).finally(() => (this.#computing = null));
+    const done = await this.#computing;
+    if (done?.state === 'offered') await this.show(done);
+  }
+
+  async #computeAlone(
+    choose: () => Promise<TrainingRun | undefined>,
+  ): Promise<TrainingRun | undefined> {
+    await this.#recovered;
+    await this.#measuring;
     const options = { ifAvailable: true };
-    const done = await navigator.locks.request(TRAINING_LOCK, options, async (lock) => {
+    return navigator.locks.request(TRAINING_LOCK, options, async (lock) => {
       if (!lock) throw elsewhere();
       let run = await choose();
       while (run && (await this.#train(run)) === 'outdated') {
@@ -251,7 +297,6 @@ export class Training {
       }
       return run && (await this.#db.trainings.get(run.id));
     });
-    if (done?.state === 'offered') await this.show(done);
   }
 
   /** Trains to the end, or until the person stops it, or until another release speaks: then it is outdated. */
@@ -277,7 +322,7 @@ export class Training {
     } catch (error) {
       // Whatever failed: the release it was taught on, and perhaps its file, is gone.
       if (!stop.signal.aborted && !this.fits(run)) return 'outdated';
-      await this.#stopped(run.id, error, stop.signal.aborted);
+      await this.#stopped(run, error, stop.signal.aborted);
     } finally {
       started.end();
       this.#active = null;
@@ -297,14 +342,19 @@ export class Training {
       [this.done, this.of] = [news.step.step, news.step.of];
       void this.#note(id, { steps: [...this.steps] });
     } else {
-      // A resume does not try the lost device again.
+      // Neither a resume nor a later run of this session tries the lost device again.
+      this.device.lose(order.backend);
       void this.#note(id, { deviceLost: true, order: { ...order, backend: 'wasm' } });
     }
   }
 
-  async #stopped(id: string, error: unknown, paused: boolean): Promise<void> {
+  async #stopped({ id }: TrainingRun, error: unknown, paused: boolean): Promise<void> {
     if (paused) return this.#note(id, { state: 'paused' });
     await this.#note(id, { state: 'failed', error: errorNote(error) });
+    const failed = await this.#db.trainings.get(id);
+    if (!failed || !lackedMemory(failed)) return;
+    const { backend, budgetTokens = USUAL_BUDGET } = failed.order;
+    await this.device.tooMuch(backend, budgetTokens);
   }
 
   async #note(id: string, changes: Partial<TrainingRun>): Promise<void> {

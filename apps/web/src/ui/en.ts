@@ -219,9 +219,15 @@ export const en = {
       `It will learn from ${lessons} ${plural(lessons, 'judgement', 'judgements')} as good or bad; ${apart} ${plural(apart, 'is', 'are')} kept apart to check the result.`,
   },
   teachCost: 'This takes some minutes and about one gigabyte of memory. You can go on chatting.',
+  teachCostMeasured: (duration: string) =>
+    `This takes about ${duration} on this device and about one gigabyte of memory. You can go on chatting.`,
+  teachMeasuring: 'Measuring this device: how fast it learns, and how much at once.',
+  teachSkipMeasuring: 'Skip',
+  teachSmaller:
+    'When resumed, training begins again with half as much at once, which needs less memory.',
   teachPractise: 'Then let it practise (reward model and PPO)',
   teachPractiseNote:
-    'It answers your prompts again, judges its own replies by what you preferred, and learns from that. This takes several times as long and about two gigabytes of memory.',
+    'It answers your prompts again, judges its own replies by what you preferred, and learns from that. This takes longer and about two gigabytes of memory.',
   teachStart: 'Teach it now',
   teachAgain: 'Teach it again',
   teachStages: {

@@ -237,9 +237,13 @@ export const zh: Catalogue = {
       `将从 ${lessons} 条好与不好的反馈中学习；留出 ${apart} 条用来检验结果。`,
   },
   teachCost: '需要几分钟和大约 1 GB 内存。您可以继续聊天。',
+  teachCostMeasured: (duration) => `在这台设备上大约需要 ${duration}和 1 GB 内存。您可以继续聊天。`,
+  teachMeasuring: '正在测量这台设备：学得多快，一次能学多少。',
+  teachSkipMeasuring: '跳过',
+  teachSmaller: '继续时，训练会从头开始，每次处理的量减半，所需内存更少。',
   teachPractise: '然后让它练习（奖励模型和 PPO）',
   teachPractiseNote:
-    '它会再次回答您的提问，按您的偏好评价自己的回复，并从中学习。所需时间是几倍，内存大约 2 GB。',
+    '它会再次回答您的提问，按您的偏好评价自己的回复，并从中学习。所需时间更长，内存大约 2 GB。',
   teachStart: '现在开始教',
   teachAgain: '重新教',
   teachStages: {

@@ -1,0 +1,86 @@
+// How long a run will take, from the speed that was measured and from what there is to learn: an estimate in tokens,
+// since the page has no tokenizer.
+import type { Judgement } from '@rapport/core';
+import { course, TEXT_MEASURED } from '../workers/course.ts';
+import { roomFor, type Plan } from '../workers/plan.ts';
+import type { TrainingMethod } from '../workers/training.ts';
+
+/** UTF-8 bytes of a token, and tokens that the chat's template adds to a turn. */
+const [TOKEN_BYTES, TURN_TOKENS] = [4, 8];
+/** Rows of ordinary text that are mixed in, and tokens of one. */
+const [TEXT_ROWS, TEXT_TOKENS] = [15, 100];
+/** What a token costs beside one that is trained: read by half of the model once, or spoken. */
+const [FORWARD, SPOKEN] = [0.5, 2];
+/** Times that ordinary text is scored to find the scale. */
+const SCALINGS = 3;
+/** Graphs that are opened: to read, to score, to learn, to compare; a full round needs as many again. */
+const GRAPHS = 4;
+/** Padding, optimiser steps, saving. */
+const REST = 1.15;
+
+/** Seconds of a run, waiting for the chat left out; undefined where no speed was measured. */
+export function estimateSeconds(
+  { speed, budgetTokens }: Plan,
+  method: TrainingMethod,
+  { lessons, heldOut }: { lessons: readonly Judgement[]; heldOut: readonly Judgement[] },
+): number | undefined {
+  if (!speed) return undefined;
+  const rows = (judgements: readonly Judgement[]) =>
+    judgements.flatMap((judgement) => lengthsOf(judgement, budgetTokens));
+  const [learned, apart] = [rows(lessons), rows(heldOut)];
+  const text = (method === 'dpo' ? 0 : TEXT_ROWS) + TEXT_MEASURED;
+  const read = total(learned) + total(apart) + text * TEXT_TOKENS;
+  const compared = total(apart) + (1 + SCALINGS) * TEXT_MEASURED * TEXT_TOKENS;
+  const learning = method === 'kto' ? ktoTokens(learned) : dpoTokens(learned, lessons);
+  const practising = method === 'ppo' ? practiceTokens(learned, lessons) : 0;
+  const tokens = 2 * FORWARD * read + learning + practising + FORWARD * compared;
+  const graphs = method === 'ppo' ? 2 * GRAPHS : GRAPHS;
+  return (REST * (tokens * speed.tokenMs + graphs * speed.loadMs)) / 1000;
+}
+
+/** The rows of a step are all replies to some prompts. */
+function dpoTokens(rows: readonly number[], lessons: readonly Judgement[]): number {
+  const { epochs, promptsPerStep, minSteps, maxSteps } = course.dpo;
+  const prompts = promptsIn(lessons);
+  const steps = Math.min(
+    maxSteps,
+    Math.max(minSteps, Math.ceil(prompts / promptsPerStep) * epochs),
+  );
+  return (steps * Math.min(promptsPerStep, prompts) * total(rows)) / Math.max(1, prompts);
+}
+
+/** Each reply is also read after another's prompt, and scored there at each step. */
+function ktoTokens(rows: readonly number[]): number {
+  const { epochs, batch, ptxRows } = course.kto;
+  const steps = Math.ceil(rows.length / batch) * epochs;
+  const seen = epochs * total(rows);
+  return 4 * FORWARD * total(rows) + (1 + FORWARD) * seen + steps * ptxRows * TEXT_TOKENS;
+}
+
+/** Replies are spoken, read, scored by both policies, and learned from beside ordinary text. */
+function practiceTokens(rows: readonly number[], lessons: readonly Judgement[]): number {
+  const { iterations, promptsPerIteration, repliesPerPrompt, maxTokens, ...rest } = course.ppo;
+  const replies = Math.min(promptsPerIteration, promptsIn(lessons)) * repliesPerPrompt;
+  const prompt = total(rows) / Math.max(1, rows.length) / 2;
+  const each = SPOKEN * maxTokens + (3 * FORWARD + 1) * (prompt + maxTokens);
+  return iterations * (replies * each + rest.minibatches * rest.ptxRows * TEXT_TOKENS);
+}
+
+/** About how many tokens each row of a judgement has, cut to the room there is. */
+function lengthsOf({ body }: Judgement, budgetTokens: number): number[] {
+  const { longestPrompt, longestRow } = roomFor(budgetTokens);
+  const turns = body.prompt.map(({ content }) => TURN_TOKENS + tokensOf(content));
+  const prompt = Math.min(longestPrompt, TURN_TOKENS + total(turns));
+  const replies = 'replies' in body ? body.replies : [body.reply];
+  return replies.map(({ text, provenance }) => {
+    const reply = provenance?.tokens?.length || tokensOf(text);
+    return Math.min(longestRow, prompt + reply);
+  });
+}
+
+const tokensOf = (text: string): number => new TextEncoder().encode(text).length / TOKEN_BYTES;
+
+const promptsIn = (judgements: readonly Judgement[]): number =>
+  new Set(judgements.map(({ body }) => JSON.stringify(body.prompt))).size;
+
+const total = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
