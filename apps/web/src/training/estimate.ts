@@ -1,6 +1,7 @@
 // How long a run will take, from the speed that was measured and from what there is to learn: an estimate in tokens,
 // since the page has no tokenizer.
 import type { Judgement } from '@rapport/core';
+import { total } from '../workers/compare.ts';
 import { course, TEXT_MEASURED } from '../workers/course.ts';
 import { roomFor, type Plan } from '../workers/plan.ts';
 import type { TrainingMethod } from '../workers/training.ts';
@@ -82,5 +83,3 @@ const tokensOf = (text: string): number => new TextEncoder().encode(text).length
 
 const promptsIn = (judgements: readonly Judgement[]): number =>
   new Set(judgements.map(({ body }) => JSON.stringify(body.prompt))).size;
-
-const total = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
