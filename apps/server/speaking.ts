@@ -110,7 +110,7 @@ export class Voice {
     try {
       const rows = await policy.withTrunk(conversations.map((messages) => this.#rowOf(messages)));
       const scores = await policy.score(rows, this.#adapter);
-      const states = reward && this.#adapter ? await policy.score(rows, null) : scores;
+      const states = reward && this.#adapter ? await policy.states(rows) : scores;
       return rows.map(({ reply }, i) => ({
         tokens: [...reply],
         logprobs: Array.from(scores[i]!.logprobs),

@@ -38,8 +38,8 @@ export async function outlierDevices(
       )) {
         const read = replies.map((reply) => ({ prompt, reply }));
         const trunks = await policy.withTrunk(read, signal);
-        const scores = await policy.score(trunks, null, { signal });
-        signed.push({ annotator: device, ranks, replies: scores.map(featuresOf) });
+        const states = await policy.states(trunks, signal);
+        signed.push({ annotator: device, ranks, replies: states.map(featuresOf) });
       }
     return outliers(signed, deviations);
   } finally {

@@ -37,8 +37,7 @@ export async function* evaluateReward(
         replies.map((reply) => ({ prompt, reply })),
       );
       const withTrunk = await policy.withTrunk(rows, signal);
-      const scores = await policy.score(withTrunk, null, signal ? { signal } : {});
-      const features = scores.map(featuresOf).values();
+      const features = (await policy.states(withTrunk, signal)).map(featuresOf).values();
       for (const { replies, ranks, annotator } of some) {
         ranked.push({ replies: replies.map(() => features.next().value!), ranks, annotator });
       }

@@ -3,7 +3,7 @@
 import { Random } from '@rapport/core';
 import type { Adapter } from '@rapport/core';
 import type { SampledReply, Speaker } from '../rollout/speaker.ts';
-import type { Policy, RowScore } from '../train/policy.ts';
+import type { Policy, RowScore, RowStates } from '../train/policy.ts';
 import { featuresOf, rewardOf } from '../train/reward.ts';
 import type { RewardModel } from '../train/reward.ts';
 import type { TrunkRow } from '../train/rows.ts';
@@ -74,8 +74,8 @@ export async function* ownArena(
     );
   const score = (rows: readonly TrunkRow[], adapter: Adapter | null) =>
     policy.score(rows, adapter, signal ? { signal } : {});
-  const judge = (scores: readonly RowScore[]) => {
-    const rewards = scores.map((one) => rewardOf(spec.reward, featuresOf(one)));
+  const judge = (states: readonly RowStates[]) => {
+    const rewards = states.map((one) => rewardOf(spec.reward, featuresOf(one)));
     return spec.prompts.map((_, p) => rewards.slice(p * replies, (p + 1) * replies));
   };
   const rows = await read(ours);
@@ -83,7 +83,7 @@ export async function* ownArena(
   // Tokens of one reply to each prompt are many enough for KL.
   const first = <T>(all: readonly T[]) => all.filter((_, i) => i % replies === 0);
   const tuned = await score(first(rows), spec.adapter);
-  const before = judge(await score(await read(theirs), null));
+  const before = judge(await policy.states(await read(theirs), signal));
   const interval = winRate(judge(base), before, new Random(99));
   const length = (groups: SampledReply[][]) => average(groups.flat().map((r) => r.tokens.length));
   return {

@@ -376,9 +376,9 @@ async function bestOf(
 ): Promise<SampledReply[][]> {
   const flat = samples.flat();
   const rows = flat.map(({ prompt, tokens: reply }) => ({ prompt, reply }));
-  const scores = await policy.score(await policy.withTrunk(rows), null);
+  const states = await policy.states(await policy.withTrunk(rows));
   const rewards = new Map(
-    flat.map((reply, i) => [reply, rewardOf(reward, featuresOf(scores[i]!))]),
+    flat.map((reply, i) => [reply, rewardOf(reward, featuresOf(states[i]!))]),
   );
   return samples.map((list) =>
     Array.from({ length: list.length / of }, (_, k) =>

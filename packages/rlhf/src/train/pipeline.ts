@@ -311,9 +311,9 @@ async function judgeOf(
       while (!next.done) next = await run.next();
       const replies = next.value.flat();
       const rows = replies.map(({ prompt, tokens }) => ({ prompt, reply: tokens }));
-      const scores = await policy.score(await policy.withTrunk(rows, signal), null);
-      const paid = scores.map((score, i) =>
-        paidScore(rewardOf(reward, featuresOf(score)), replies[i]!.ended, ppoDefaults),
+      const states = await policy.states(await policy.withTrunk(rows, signal), signal);
+      const paid = states.map((state, i) =>
+        paidScore(rewardOf(reward, featuresOf(state)), replies[i]!.ended, ppoDefaults),
       );
       return paid.reduce((a, b) => a + b, 0) / paid.length;
     },
@@ -355,13 +355,12 @@ async function comparedThumbs(
   { thumbs = [] }: PipelineSpec,
   signal?: AbortSignal,
 ): Promise<RankedReplies[]> {
-  const options = signal ? { signal } : {};
-  const scores = await policy.score(await policy.withTrunk(thumbs, signal), null, options);
+  const states = await policy.states(await policy.withTrunk(thumbs, signal), signal);
   const groups = Math.ceil(thumbs.length / THUMBS_COMPARED);
   return Array.from({ length: groups }, (_, g) => {
     const mine = thumbs.flatMap((_, i) => (i % groups === g ? [i] : []));
     return {
-      replies: mine.map((i) => featuresOf(scores[i]!)),
+      replies: mine.map((i) => featuresOf(states[i]!)),
       ranks: mine.map((i) => (thumbs[i]!.good ? 1 : 2)),
     };
   });

@@ -30,6 +30,17 @@ export function trunkGraph(config: ModelConfig, to: number): Graph {
   return graph;
 }
 
+/** trunk [B, T, D] → hidden [N, D]: final states of the base at `select` [N, 2]. */
+export function statesGraph(config: ModelConfig, from: number): Graph {
+  const graph = new Graph();
+  const trunk = graph.input('trunk', 'float32', ['B', 'T', config.hidden]);
+  const model = buildModel(graph, config, new Set());
+  const select = graph.input('select', 'int64', ['N', 2]);
+  const upper = model.layers(trunk, from, config.layers);
+  graph.output('hidden', model.finalNorm(op.gatherND(upper, select)));
+  return graph;
+}
+
 /** What a loss can be written with: N is the number of selected reply tokens of the batch, B its rows. */
 export interface PolicyOutputs {
   readonly graph: Graph;

@@ -14,17 +14,23 @@ import type {
 } from '@rapport/core';
 import { addScaled } from '../optim/adamw.ts';
 import type { Parameters } from '../optim/adamw.ts';
-import { adapterSites, policyGraph, trunkGraph } from './policy-graph.ts';
+import { adapterSites, policyGraph, statesGraph, trunkGraph } from './policy-graph.ts';
 import type { AdapterPlace, LossParts, PolicyOutputs } from './policy-graph.ts';
 import { batchesOf, Layout, lengthOf, rowSumFeed } from './rows.ts';
 import type { Row, TrunkRow } from './rows.ts';
 
+/** How the model sees the reply of one row. */
+export interface RowStates {
+  /** Of the reply. */
+  readonly tokens: number;
+  /** Final hidden states [(tokens + 1)·D]: at the positions before each reply token, then at the last one. */
+  readonly hidden: Float32Array;
+}
+
 /** What the model says of one row. */
-export interface RowScore {
+export interface RowScore extends RowStates {
   /** log π of each reply token. */
   readonly logprobs: Float32Array;
-  /** Final hidden states [(n + 1)·D]: at the positions before each reply token, then at the last one. */
-  readonly hidden: Float32Array;
 }
 
 export interface PolicyOptions {
@@ -48,6 +54,7 @@ export class Policy {
   readonly #groups: number;
   #trunk: Promise<Session> | undefined;
   #scorer: Promise<Session> | undefined;
+  #reader: Promise<Session> | undefined;
 
   constructor(checkpoint: Checkpoint, runtime: Runtime, options: PolicyOptions = {}) {
     const { config } = checkpoint;
@@ -84,28 +91,45 @@ export class Policy {
   ): Promise<RowScore[]> {
     const { config } = this.checkpoint;
     this.#scorer ??= this.#runtime.load(policyGraph(config, this.place), this.#weights);
-    const session = await this.#scorer;
     const lora = adapterFeeds(this.sites, adapter);
-    const done = new Map<Row, RowScore>();
+    const feedsOf = (layout: Layout<TrunkRow>) => ({
+      ...this.#layoutFeeds(layout, temperature),
+      ...layout.replies(true),
+      ...lora,
+    });
+    return this.#read(await this.#scorer, rows, { feedsOf, signal }, (out, from, to) => ({
+      logprobs: (out['logprobs']!.data as Float32Array).slice(from, to - 1),
+      ...statesIn(out, from, to),
+    }));
+  }
+
+  /** Hidden states of rows under the base, in the order given: what a reward model reads, without the head's work. */
+  async states(rows: readonly TrunkRow[], signal?: AbortSignal): Promise<RowStates[]> {
+    const { config } = this.checkpoint;
+    this.#reader ??= this.#runtime.load(statesGraph(config, this.place.fromLayer), this.#weights);
+    const feedsOf = (layout: Layout<TrunkRow>) => ({
+      ...this.#trunkFeeds(layout),
+      select: layout.replies(true)['select']!,
+    });
+    return this.#read(await this.#reader, rows, { feedsOf, signal }, statesIn);
+  }
+
+  /** Runs rows in batches; `take` reads what one row's positions `from` up to `to` gave. */
+  async #read<T>(
+    session: Session,
+    rows: readonly TrunkRow[],
+    given: {
+      readonly feedsOf: (layout: Layout<TrunkRow>) => Record<string, Tensor>;
+      readonly signal: AbortSignal | undefined;
+    },
+    take: (out: Record<string, Tensor>, from: number, to: number) => T,
+  ): Promise<T[]> {
+    const done = new Map<Row, T>();
     for (const batch of batchesOf([...new Set(rows)], same, this.budgetTokens)) {
-      signal?.throwIfAborted();
-      const layout = new Layout(batch);
-      const out = await session.run({
-        ...this.#layoutFeeds(layout, temperature),
-        ...layout.replies(true),
-        ...lora,
-      });
-      const logprobs = out['logprobs']!.data as Float32Array;
-      const hidden = out['hidden']!.data as Float32Array;
+      given.signal?.throwIfAborted();
+      const out = await session.run(given.feedsOf(new Layout(batch)));
       let at = 0;
-      for (const row of batch) {
-        const end = at + row.reply.length;
-        done.set(row, {
-          logprobs: logprobs.slice(at, end),
-          hidden: hidden.slice(at * config.hidden, (end + 1) * config.hidden),
-        });
-        at = end + 1;
-      }
+      for (const row of batch) done.set(row, take(out, at, (at += row.reply.length + 1)));
     }
     return rows.map((row) => done.get(row)!);
   }
@@ -132,9 +156,15 @@ export class Policy {
   /** Feeds every run of the upper part needs. */
   #layoutFeeds(layout: Layout<TrunkRow>, temperature: number): Record<string, Tensor> {
     return {
+      ...this.#trunkFeeds(layout),
+      inverseTemperature: float32([], [1 / temperature]),
+    };
+  }
+
+  #trunkFeeds(layout: Layout<TrunkRow>): Record<string, Tensor> {
+    return {
       trunk: layout.gather(({ trunk }) => trunk, this.checkpoint.config.hidden),
       ...layout.feeds(this.#groups),
-      inverseTemperature: float32([], [1 / temperature]),
     };
   }
 
@@ -164,8 +194,9 @@ export class Policy {
   }
 
   async dispose(): Promise<void> {
-    for (const session of [this.#trunk, this.#scorer]) await (await session)?.dispose();
-    this.#trunk = this.#scorer = undefined;
+    for (const session of [this.#trunk, this.#scorer, this.#reader])
+      await (await session)?.dispose();
+    this.#trunk = this.#scorer = this.#reader = undefined;
   }
 
   readonly #weights = async (name: string): Promise<Tensor> => {
@@ -175,6 +206,16 @@ export class Policy {
 }
 
 const same = <T>(row: T): T => row;
+
+/** States at selected positions `from` up to `to`: one more than the reply's tokens. */
+function statesIn(out: Record<string, Tensor>, from: number, to: number): RowStates {
+  const { data, shape } = out['hidden']!;
+  const size = shape[1]!;
+  return {
+    tokens: to - from - 1,
+    hidden: (data as Float32Array).slice(from * size, to * size),
+  };
+}
 
 export interface RunOptions {
   readonly temperature?: number;

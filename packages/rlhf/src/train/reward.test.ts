@@ -4,7 +4,7 @@ import { float32, Graph, int64, op, Random } from '@rapport/core';
 import { runGraph } from '../../../../tests/support/run-graph.ts';
 import { gradients } from '../autodiff/gradients.ts';
 import { rankingLoss } from '../losses/ranking.ts';
-import type { RowScore } from './policy.ts';
+import type { RowStates } from './policy.ts';
 import { disagreement, featuresOf, rewardOf, trainReward } from './reward.ts';
 import type { RankedReplies, ReplyFeatures, RewardModel } from './reward.ts';
 import { fitHead } from './reward-head.ts';
@@ -18,7 +18,7 @@ function reply(random: Random, taste: number): ReplyFeatures {
       ? taste + 0.1 * random.normal()
       : random.normal(),
   );
-  return featuresOf({ logprobs: new Float32Array(tokens), hidden } satisfies RowScore);
+  return featuresOf({ tokens, hidden } satisfies RowStates);
 }
 
 function rankings(count: number, random: Random): RankedReplies[] {
@@ -36,7 +36,7 @@ const mean = (x: readonly number[]) => x.reduce((a, b) => a + b, 0) / x.length;
 describe('features', () => {
   it('are the mean over the reply, the position before it left out, and the last state', () => {
     const hidden = Float32Array.of(100, 200, 1, 2, 3, 6);
-    const { mean, last, tokens } = featuresOf({ logprobs: new Float32Array(2), hidden });
+    const { mean, last, tokens } = featuresOf({ tokens: 2, hidden });
     expect([...mean, ...last, tokens]).toEqual([2, 4, 3, 6, 2]);
   });
 });

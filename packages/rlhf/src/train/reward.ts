@@ -6,7 +6,7 @@ import { Random, RapportError } from '@rapport/core';
 import { rewardReport } from '../evaluation/reward-report.ts';
 import type { RewardReport } from '../evaluation/reward-report.ts';
 import { pairsOf } from './rankings.ts';
-import type { RowScore } from './policy.ts';
+import type { RowStates } from './policy.ts';
 import { dot, fitHead } from './reward-head.ts';
 import type { HeadOptions, RankedFeatures } from './reward-head.ts';
 
@@ -118,8 +118,7 @@ function headScores(model: Heads, reply: ReplyFeatures): number[] {
 }
 
 /** What is kept of a reply's hidden states: their mean over its tokens, and the last one. */
-export function featuresOf({ hidden, logprobs }: RowScore): ReplyFeatures {
-  const tokens = logprobs.length;
+export function featuresOf({ hidden, tokens }: RowStates): ReplyFeatures {
   const size = hidden.length / (tokens + 1);
   const mean = new Float64Array(size);
   for (let t = 1; t <= tokens; t++) {

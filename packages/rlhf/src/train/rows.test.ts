@@ -115,6 +115,15 @@ describe.each(['llama-tied', 'qwen3-tied', 'gpt2'] as const)('%s', (name) => {
     });
   });
 
+  it('reads the states of the base that it scores with', async () => {
+    const scores = await policy.score(rows, null);
+    const states = await policy.states(rows);
+    states.forEach(({ tokens, hidden }, i) => {
+      expect(tokens).toBe(rows[i]!.reply.length);
+      expect(hidden).toEqual(scores[i]!.hidden);
+    });
+  });
+
   it('has the same gradients for them', async () => {
     const trainer = await policy.trainer(2, ({ logprobs }) => ({
       loss: op.reduceSum(op.mul(logprobs, logprobs), [0]),
