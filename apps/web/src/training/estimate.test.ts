@@ -47,6 +47,23 @@ test('what is learned from is in it, and how fast the device is', () => {
   expect(estimateSeconds(plan, 'kto', more)).toBeGreaterThan(estimateSeconds(plan, 'kto', thumbs)!);
 });
 
+test('a ranking too large for one run is learned from as pairs of neighbours', () => {
+  const wide = (count: number) =>
+    rankings(count).map(({ body }) => {
+      const [reply] = (body as { replies: unknown[] }).replies;
+      const four = { prompt: body.prompt, replies: Array(4).fill(reply), ranks: [2, 1, 3, 4] };
+      return { type: 'ranking', body: four };
+    }) as unknown as Judgement[];
+  const learn = (budgetTokens: number, lessons: Judgement[]) =>
+    estimateSeconds({ ...plan, budgetTokens }, 'dpo', { lessons, heldOut: [] })!;
+  // 32 steps either way, of four replies or, where they are cut up, of two.
+  const reading = (4 - 2) * 48 * 96 * 0.01 * 1.15;
+  const pairs = learn(1024, rankings(48));
+  expect(learn(1024, wide(48)) - pairs).toBeGreaterThan(0.9 * pairs);
+  expect(learn(300, wide(48)) - pairs).toBeLessThan(1.2 * reading);
+  expect(learn(300, wide(48)) - pairs).toBeGreaterThan(0.8 * reading);
+});
+
 test('replies that do not say their tokens are estimated by their text', () => {
   const seconds = estimateSeconds(plan, 'dpo', set)!;
   const old = { lessons: rankings(48, { told: false }), heldOut: [] };

@@ -3,7 +3,7 @@
 import type { Judgement } from '@rapport/core';
 import { total } from '../workers/compare.ts';
 import { course, TEXT_MEASURED } from '../workers/course.ts';
-import { roomFor, type Plan } from '../workers/plan.ts';
+import { partsOf, roomFor, type Plan } from '../workers/plan.ts';
 import type { TrainingMethod } from '../workers/training.ts';
 
 /** UTF-8 bytes of a token, and tokens that the chat's template adds to a turn. */
@@ -32,22 +32,40 @@ export function estimateSeconds(
   const text = (method === 'dpo' ? 0 : TEXT_ROWS) + TEXT_MEASURED;
   const read = total(learned) + total(apart) + text * TEXT_TOKENS;
   const compared = total(apart) + (1 + SCALINGS) * TEXT_MEASURED * TEXT_TOKENS;
-  const learning = method === 'kto' ? ktoTokens(learned) : dpoTokens(learned, lessons);
+  const learning = method === 'kto' ? ktoTokens(learned) : dpoTokens(lessons, budgetTokens);
   const practising = method === 'ppo' ? practiceTokens(learned, lessons) : 0;
   const tokens = 2 * FORWARD * read + learning + practising + FORWARD * compared;
   const graphs = method === 'ppo' ? 2 * GRAPHS : GRAPHS;
   return (REST * (tokens * speed.tokenMs + graphs * speed.loadMs)) / 1000;
 }
 
-/** The rows of a step are all replies to some prompts. */
-function dpoTokens(rows: readonly number[], lessons: readonly Judgement[]): number {
+/** A step takes some of the rankings, or of their parts. */
+function dpoTokens(lessons: readonly Judgement[], budgetTokens: number): number {
   const { epochs, promptsPerStep, minSteps, maxSteps } = course.dpo;
-  const prompts = promptsIn(lessons);
-  const steps = Math.min(
-    maxSteps,
-    Math.max(minSteps, Math.ceil(prompts / promptsPerStep) * epochs),
+  const tasks = comparedIn(lessons, budgetTokens).flatMap(({ lengths, ranks }) =>
+    partsOf(lengths, ranks, budgetTokens).map((part) => total(part.map((i) => lengths[i]!))),
   );
-  return (steps * Math.min(promptsPerStep, prompts) * total(rows)) / Math.max(1, prompts);
+  const perEpoch = Math.ceil(tasks.length / promptsPerStep);
+  const steps = Math.min(maxSteps, Math.max(minSteps, perEpoch * epochs));
+  const taken = Math.min(promptsPerStep, tasks.length);
+  return (steps * taken * total(tasks)) / Math.max(1, tasks.length);
+}
+
+/** Tokens and ranks of replies that are compared: ranked, edited, or voted on after the same prompt. */
+function comparedIn(lessons: readonly Judgement[], budgetTokens: number) {
+  const voted = new Map<string, { lengths: number[]; ranks: number[] }>();
+  const compared = lessons.flatMap((lesson) => {
+    const lengths = lengthsOf(lesson, budgetTokens);
+    if (lesson.type === 'ranking') return [{ lengths, ranks: lesson.body.ranks }];
+    if (lesson.type === 'edit') return [{ lengths, ranks: [1, 2] }];
+    const key = JSON.stringify(lesson.body.prompt);
+    const same = voted.get(key) ?? { lengths: [], ranks: [] };
+    same.lengths.push(...lengths);
+    same.ranks.push(-lesson.body.value);
+    voted.set(key, same);
+    return [];
+  });
+  return [...compared, ...voted.values()];
 }
 
 /** Each reply is also read after another's prompt, and scored there at each step. */
@@ -73,10 +91,11 @@ function lengthsOf({ body }: Judgement, budgetTokens: number): number[] {
   const turns = body.prompt.map(({ content }) => TURN_TOKENS + tokensOf(content));
   const prompt = Math.min(longestPrompt, TURN_TOKENS + total(turns));
   const replies = 'replies' in body ? body.replies : [body.reply];
-  return replies.map(({ text, provenance }) => {
-    const reply = provenance?.tokens?.length || tokensOf(text);
-    return Math.min(longestRow, prompt + reply);
-  });
+  const spoken = replies.map(
+    ({ text, provenance }) => provenance?.tokens?.length || tokensOf(text),
+  );
+  const written = 'text' in body ? [tokensOf(body.text)] : [];
+  return [...written, ...spoken].map((reply) => Math.min(longestRow, prompt + reply));
 }
 
 const tokensOf = (text: string): number => new TextEncoder().encode(text).length / TOKEN_BYTES;

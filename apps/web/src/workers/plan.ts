@@ -107,6 +107,24 @@ export function roomFor(budgetTokens: number) {
 }
 export type Room = ReturnType<typeof roomFor>;
 
+/**
+ * Which replies to one prompt are learned from together: all of them, or, where that is too much for one run, pairs of
+ * neighbours in rank. `lengths`: tokens of each row.
+ */
+export function partsOf(
+  lengths: readonly number[],
+  ranks: readonly number[],
+  budgetTokens: number,
+): number[][] {
+  const all = lengths.map((_, i) => i);
+  if (all.length <= 2 || Math.max(...lengths) * all.length <= budgetTokens) return [all];
+  const order = all.toSorted((a, b) => ranks[a]! - ranks[b]!);
+  return order
+    .slice(1)
+    .map((worse, k) => [order[k]!, worse])
+    .filter(([better, worse]) => ranks[better!] !== ranks[worse!]);
+}
+
 /** The first run of a backend prepares: the best one counts. */
 export const tokenMsOf = (runs: readonly TrialRun[]): number =>
   Math.min(...runs.map(({ ms, tokens }) => ms / tokens));

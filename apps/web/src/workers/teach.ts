@@ -41,7 +41,7 @@ import {
 import { compare, total, type Measured } from './compare.ts';
 import { course, TEXT_MEASURED } from './course.ts';
 import { ordinaryText } from './ordinary-text.ts';
-import { roomFor, type Room } from './plan.ts';
+import { partsOf, roomFor, type Room } from './plan.ts';
 import type { Comparison, TrainingMethod, TrainingNews, TrainingStage } from './training.ts';
 
 /** A reload costs at most the steps since the last save. */
@@ -353,18 +353,17 @@ function cutReplies(ranking: Ranking, room: Room): Ranking {
   return { ...ranking, replies: rowsOf(ranking).map((row) => cutTo(room)(row).reply) };
 }
 
-/** A ranking too large for one run, as the pairs of its neighbours. */
+/** A ranking too large for one run, as smaller ones. */
 function inSmallParts(ranking: Ranking, room: Room): Ranking[] {
-  const rows = rowsOf(ranking).map(cutTo(room));
-  const widest = Math.max(...rows.map(({ prompt, reply }) => prompt.length + reply.length));
   const { prompt, replies, ranks } = ranking;
-  if (replies.length <= 2 || widest * replies.length <= room.budgetTokens) return [ranking];
-  const order = replies.map((_, i) => i).sort((a, b) => ranks[a]! - ranks[b]!);
-  return order.slice(1).flatMap((worse, k) => {
-    const better = order[k]!;
-    if (ranks[better] === ranks[worse]) return [];
-    return [{ prompt, replies: [replies[better]!, replies[worse]!], ranks: [1, 2] }];
-  });
+  const lengths = rowsOf(ranking)
+    .map(cutTo(room))
+    .map((row) => row.prompt.length + row.reply.length);
+  return partsOf(lengths, ranks, room.budgetTokens).map((part) => ({
+    prompt,
+    replies: part.map((i) => replies[i]!),
+    ranks: part.map((i) => ranks[i]!),
+  }));
 }
 
 /** Σ log π of a reply. */
