@@ -6,11 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { Random, type Tokenizer } from '@rapport/core';
 import {
   demonstrationRows,
-  loneVotes,
   ordinaryText,
-  rankingsOf,
   runPipeline,
-  thumbsOf,
   type Demonstration,
   type PipelineSpec,
 } from '@rapport/rlhf';
@@ -26,13 +23,14 @@ import { measure } from './measure.ts';
 import { outlierDevices } from './outlier-devices.ts';
 import { readAdapter, writeAdapter } from './peft.ts';
 import { writeReward } from './reward-file.ts';
+import { activationBytes, rankingsIn, thumbsIn } from './room.ts';
 import { safetyOf } from './screening.ts';
 import type { RunSpec } from './spec.ts';
 
 const ORDINARY_TEXT = fileURLToPath(new URL('./ordinary-text.jsonl', import.meta.url));
 const LONGEST_DEMONSTRATION = 1024;
 /** How the result is compared with the release in use; `config.arena` changes it. */
-const ARENA = { prompts: 40, samples: 3, maxTokens: 256, temperature: 0.9 };
+const ARENA = { prompts: 80, samples: 1, maxTokens: 256, temperature: 0.9 };
 /** Rows of ordinary text mixed in, and rows measured; `config.text` changes it. */
 const TEXT = { mixed: 64, measured: 40 };
 
@@ -42,30 +40,31 @@ const train: Training = async function* (spec, folder, signal) {
   const tokenizer = await tokenizerOf(checkpoint);
   const runtime = await nodeRuntime(checkpoint);
   const { endOfTurn } = tokenizer;
+  const most = { ...TEXT, ...(spec.config['text'] as Partial<typeof TEXT> | undefined) };
   const { text, heldOutText } = ordinaryText(
     await linesOf<Demonstration>(ORDINARY_TEXT),
     tokenizer,
+    most.mixed,
   );
   const given = await linesOf<DatasetRow>(spec.rows);
   const { outlierDeviations } = safetyOf(spec.config['safety']);
   const model = { checkpoint, runtime, tokenizer };
   const outliers = await outlierDevices(given, outlierDeviations, model, signal);
   const rows = given.filter(({ device }) => !outliers.includes(device));
-  const rankings = rankingsOf(rows, tokenizer);
-  const thumbs = thumbsOf(loneVotes(rows), tokenizer);
+  const rankings = rankingsIn(rows, tokenizer);
+  const thumbs = thumbsIn(rows, tokenizer);
   yield { stage: 'open', step: 1, steps: 1, rankings: rankings.length, thumbs: thumbs.length };
 
   const canaries = await Canaries.open(model);
   const limits = gateLimitsOf(spec.config['gate']);
   const resume = await loadCheckpoint(spec.checkpoint);
-  const most = { ...TEXT, ...(spec.config['text'] as Partial<typeof TEXT> | undefined) };
   const { nllLimit, reward, dpo, ppo, kto, sft } = spec.config as Partial<PipelineSpec>;
   const result = yield* runPipeline(
     {
       rankings,
       thumbs,
       demonstrations: await demonstrations(spec, tokenizer),
-      text: text.slice(0, most.mixed),
+      text,
       heldOutText: heldOutText.slice(0, most.measured),
       method: spec.kind,
       seed: spec.seed,
@@ -80,6 +79,7 @@ const train: Training = async function* (spec, folder, signal) {
       checkpoint,
       runtime,
       endOfTurn,
+      activationBytes: activationBytes(),
       now: Date.now,
       isSound: async (adapter) =>
         (await canaries.ask(adapter, signal)).canariesBroken <= limits.canariesBroken,

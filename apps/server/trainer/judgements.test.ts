@@ -1,9 +1,10 @@
-import { beforeAll, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { buildTokenizer, type Tokenizer } from '@rapport/core';
 import { loneVotes, rankingsOf, readBy, thumbsOf } from '@rapport/rlhf';
 import { tinyTokenizer } from '../../../tests/support/tiny-tokenizer.ts';
 import { aRanking, aVote } from '../store/test-store.ts';
 import type { DatasetRow } from '../store/datasets.ts';
+import { rankingsIn, thumbsIn } from './room.ts';
 
 let tokenizer: Tokenizer;
 
@@ -93,4 +94,35 @@ test('votes that made a ranking are not single thumbs as well', () => {
   const compared = votesOn('Something else', 1, -1);
   const [alone] = votesOn('A third thing', 1);
   expect(loneVotes([rowOf(aRanking()), ...compared, alone!])).toEqual([alone]);
+});
+
+describe('a judgement of a conversation of any length', () => {
+  const turn = (i: number) => ({
+    role: i % 2 ? ('assistant' as const) : ('user' as const),
+    content: `turn ${i} `.repeat(40),
+  });
+  const endless = Array.from({ length: 61 }, (_, i) => turn(i));
+  const text = 'and so on '.repeat(2000);
+
+  test('is learned from with its latest turns and the beginnings of its replies', () => {
+    const row = rowOf(aRanking([1, 2, 3, 4]));
+    const body = { ...row.body, prompt: endless } as DatasetRow['body'] & { replies: unknown[] };
+    body.replies = [{ text }, ...body.replies.slice(1)];
+    const [ranking, ...others] = rankingsIn([{ ...row, body } as DatasetRow], tokenizer);
+    expect(others).toEqual([]);
+    const { prompt, replies, ranks } = ranking!;
+    expect(ranks).toEqual([1, 2, 3, 4]);
+    expect(prompt.length).toBeLessThanOrEqual(640);
+    const last = tokenizer.encodeChat([turn(60)], { addGenerationPrompt: true });
+    expect(prompt.slice(-20)).toEqual(last.slice(-20));
+    expect(replies[0]).toEqual(tokenizer.encode(text).slice(0, 1024 - prompt.length));
+    expect(replies[1]).toEqual(said('2/1'));
+  });
+
+  test('is a thumb like any other', () => {
+    const row = rowOf(aVote(1));
+    const body = { ...row.body, prompt: endless, reply: { text } };
+    const [thumb] = thumbsIn([{ ...row, body } as DatasetRow], tokenizer);
+    expect(thumb!.prompt.length + thumb!.reply.length).toBe(1024);
+  });
 });

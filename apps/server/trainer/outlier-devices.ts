@@ -1,8 +1,9 @@
 // The outlier test per device: whose rankings a reward model learned without them contradicts. It reads the
 // judgements that screening left, and says whom to leave out.
-import { featuresOf, outliers, Policy, rankingsOf, type SignedRanking } from '@rapport/rlhf';
+import { featuresOf, outliers, Policy, type SignedRanking } from '@rapport/rlhf';
 import type { DatasetRow } from '../store/datasets.ts';
 import type { OpenModel } from './canaries.ts';
+import { rankingsIn } from './room.ts';
 
 /** Devices that are looked at: those that ranked most, … */
 const MOST_DEVICES = 20;
@@ -19,7 +20,7 @@ export async function outlierDevices(
   const devices = [...new Set(rows.map(({ device }) => device))]
     .map((device) => ({
       device,
-      rankings: rankingsOf(
+      rankings: rankingsIn(
         rows.filter((row) => row.device === device),
         tokenizer,
       ),

@@ -20,6 +20,8 @@ export type { Demonstration } from './train/demonstrations.ts';
 export { loneVotes, rankingsOf, readBy, thumbsOf } from './train/judgements.ts';
 export { newAdapter, scaleAdapter, shrinkAdapter } from './train/adapter.ts';
 export { NLL_LIMIT, scaleWithin } from './train/scale-within.ts';
+export { cutTo, fitted, partsOf, shortened } from './train/room.ts';
+export type { Room } from './train/room.ts';
 export { withoutUnequalEnds } from './train/rankings.ts';
 export type { Ranking } from './train/rankings.ts';
 export { documentRow } from './train/rows.ts';

@@ -1,9 +1,10 @@
 // How long a run will take, from the speed that was measured and from what there is to learn: an estimate in tokens,
 // since the page has no tokenizer.
 import type { Judgement } from '@rapport/core';
+import { partsOf } from '@rapport/rlhf';
 import { total } from '../workers/compare.ts';
 import { course, TEXT_MEASURED } from '../workers/course.ts';
-import { partsOf, roomFor, type Plan } from '../workers/plan.ts';
+import { roomFor, type Plan } from '../workers/plan.ts';
 import type { TrainingMethod } from '../workers/training.ts';
 
 /** UTF-8 bytes of a token, and tokens that the chat's template adds to a turn. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { lastingTrials, partsOf, planOf, roomFor, smaller, usualPlan, type Trial } from './plan.ts';
+import { lastingTrials, planOf, roomFor, smaller, usualPlan, type Trial } from './plan.ts';
 
 const MB = 1e6;
 
@@ -124,18 +124,6 @@ test('half of the budget halves rows and pairs; at the least it stays', () => {
   expect(roomFor(1024)).toMatchObject({ longestRow: 448, longestPrompt: 256 });
   expect(roomFor(smaller(448))).toMatchObject({ longestRow: 224, longestPrompt: 128 });
   expect(smaller(smaller(smaller(448)))).toBe(112);
-});
-
-test('replies that do not fit one run together go as pairs of neighbours in rank', () => {
-  const lengths = [100, 90, 80, 70];
-  expect(partsOf(lengths, [2, 1, 4, 3], 400)).toEqual([[0, 1, 2, 3]]);
-  expect(partsOf(lengths, [2, 1, 4, 3], 399)).toEqual([
-    [1, 0],
-    [0, 3],
-    [3, 2],
-  ]);
-  expect(partsOf(lengths, [1, 1, 2, 2], 399)).toEqual([[1, 2]]);
-  expect(partsOf([300, 300], [1, 2], 399)).toEqual([[0, 1]]);
 });
 
 test('trials hold for a month, for the same backends and the same build', () => {

@@ -1,4 +1,5 @@
 // What trials of training say about a device: which backend, how much at once, how fast. It runs nothing.
+import type { Room } from '@rapport/rlhf';
 import { LASTS_MS } from './verdict.ts';
 
 export type TrainingBackend = 'wasm' | 'webgpu';
@@ -100,29 +101,10 @@ export const smaller = (budgetTokens: number): number =>
   Math.max(LEAST, Math.floor(budgetTokens / 2));
 
 /** How rows are cut, so that each fits a run. */
-export function roomFor(budgetTokens: number) {
+export function roomFor(budgetTokens: number): Room {
   const longestRow = Math.min(LONGEST_ROW, budgetTokens);
   const longestPrompt = Math.floor((longestRow * LONGEST_PROMPT) / LONGEST_ROW);
   return { budgetTokens, longestRow, longestPrompt };
-}
-export type Room = ReturnType<typeof roomFor>;
-
-/**
- * Which replies to one prompt are learned from together: all of them, or, where that is too much for one run, pairs of
- * neighbours in rank. `lengths`: tokens of each row.
- */
-export function partsOf(
-  lengths: readonly number[],
-  ranks: readonly number[],
-  budgetTokens: number,
-): number[][] {
-  const all = lengths.map((_, i) => i);
-  if (all.length <= 2 || Math.max(...lengths) * all.length <= budgetTokens) return [all];
-  const order = all.toSorted((a, b) => ranks[a]! - ranks[b]!);
-  return order
-    .slice(1)
-    .map((worse, k) => [order[k]!, worse])
-    .filter(([better, worse]) => ranks[better!] !== ranks[worse!]);
 }
 
 /** The first run of a backend prepares: the best one counts. */

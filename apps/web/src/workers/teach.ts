@@ -4,15 +4,16 @@ import {
   foldAdapter,
   type Adapter,
   type Checkpoint,
-  type ChatMessage,
   type Judgement,
   type Runtime,
   type Tokenizer,
 } from '@rapport/core';
 import {
+  cutTo,
   documentRow,
   dpoDefaults,
   featuresOf,
+  fitted,
   ktoDefaults,
   NLL_LIMIT,
   Policy,
@@ -20,6 +21,7 @@ import {
   rankingsOf,
   scaleAdapter,
   scaleWithin,
+  shortened,
   shrinkAdapter,
   Speaker,
   thumbsOf,
@@ -41,7 +43,7 @@ import {
 import { compare, total, type Measured } from './compare.ts';
 import { course, TEXT_MEASURED } from './course.ts';
 import { ordinaryText } from './ordinary-text.ts';
-import { partsOf, roomFor, type Room } from './plan.ts';
+import { roomFor } from './plan.ts';
 import type { Comparison, TrainingMethod, TrainingNews, TrainingStage } from './training.ts';
 
 /** A reload costs at most the steps since the last save. */
@@ -118,8 +120,8 @@ export async function* teach(
       method === 'kto'
         ? []
         : rankingsOf(short(lessons), tokenizer)
-            .flatMap((ranking) => inSmallParts(ranking, room))
-            .map((ranking) => withoutUnequalEnds(cutReplies(ranking, room), tokenizer.endOfTurn));
+            .flatMap((ranking) => fitted(ranking, room))
+            .map((ranking) => withoutUnequalEnds(ranking, tokenizer.endOfTurn));
     const measured = measuredOf(method, short(heldOut), tokenizer);
     const text = textRows(method, tokenizer);
     const rows = [...rankings.flatMap(rowsOf), ...measured.rows, ...text].map(cut);
@@ -169,7 +171,7 @@ export async function* teach(
             speaker,
             reward,
             start: adapter,
-            prompts: rankings.map(({ prompt }) => prompt.slice(-room.longestPrompt)),
+            prompts: rankings.map(({ prompt }) => prompt),
             text: mixed,
             now: worked,
             signal,
@@ -326,44 +328,6 @@ function asVotes({ type, body }: Judgement): Judgement[] {
     if (rank !== best && rank !== worst) return [];
     return [{ type: 'vote', body: { prompt: body.prompt, reply, value: rank === best ? 1 : -1 } }];
   });
-}
-
-/** The conversation without its oldest turns, so that it fits; a system message stays. */
-function shortened(judgement: Judgement, { longestPrompt }: Room, tokenizer: Tokenizer): Judgement {
-  const fits = (prompt: ChatMessage[]) =>
-    tokenizer.encodeChat(prompt, { addGenerationPrompt: true }).length <= longestPrompt;
-  let { prompt } = judgement.body;
-  while (prompt.length > 1 && !fits(prompt)) {
-    const oldest = prompt[0]!.role === 'system' ? 1 : 0;
-    if (oldest >= prompt.length - 1) break;
-    prompt = prompt.toSpliced(oldest, 1);
-  }
-  return { ...judgement, body: { ...judgement.body, prompt } } as Judgement;
-}
-
-/** A row that there is room for: the prompt's end, the reply's beginning. */
-const cutTo =
-  ({ longestPrompt, longestRow }: Room) =>
-  <T extends Row>(row: T): T => {
-    const prompt = row.prompt.slice(-longestPrompt);
-    return { ...row, prompt, reply: row.reply.slice(0, longestRow - prompt.length) };
-  };
-
-function cutReplies(ranking: Ranking, room: Room): Ranking {
-  return { ...ranking, replies: rowsOf(ranking).map((row) => cutTo(room)(row).reply) };
-}
-
-/** A ranking too large for one run, as smaller ones. */
-function inSmallParts(ranking: Ranking, room: Room): Ranking[] {
-  const { prompt, replies, ranks } = ranking;
-  const lengths = rowsOf(ranking)
-    .map(cutTo(room))
-    .map((row) => row.prompt.length + row.reply.length);
-  return partsOf(lengths, ranks, room.budgetTokens).map((part) => ({
-    prompt,
-    replies: part.map((i) => replies[i]!),
-    ranks: part.map((i) => ranks[i]!),
-  }));
 }
 
 /** Σ log π of a reply. */

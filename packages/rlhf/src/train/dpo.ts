@@ -11,8 +11,10 @@ import type { LoraConfig } from './adapter.ts';
 import { Course } from './course.ts';
 import type { Keeping } from './course.ts';
 import type { Policy } from './policy.ts';
+import type { LossParts, PolicyOutputs } from './policy-graph.ts';
 import { pairsOf } from './rankings.ts';
 import type { Pair } from './rankings.ts';
+import { largestOf } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
 import { mixText, update } from './step.ts';
 
@@ -120,7 +122,7 @@ export async function* trainDpo(
   const parameters = parametersOf(adapter);
   const perEpoch = Math.ceil(tasks.length / config.promptsPerStep);
   const of = Math.min(config.maxSteps, Math.max(config.minSteps, perEpoch * config.epochs));
-  const trainer = await policy.trainer(config.rank, (p) => {
+  const lossOf = (p: PolicyOutputs): LossParts => {
     const pairs = {
       better: p.input('better', 'int64', ['P']),
       worse: p.input('worse', 'int64', ['P']),
@@ -130,7 +132,9 @@ export async function* trainDpo(
     const preference = dpoLoss(logratios, pairs, config);
     const nll = crossEntropy(p.logprobs, p.input('textWeight', 'float32', ['N']));
     return { loss: op.add(preference, nll), results: { logratios, preference } };
-  });
+  };
+  const largest = largestOf(tasks.map(({ rows }) => rows));
+  const trainer = await policy.trainer(config.rank, lossOf, { largest });
   try {
     for (let step = course.step; step < of; step++) {
       signal?.throwIfAborted();

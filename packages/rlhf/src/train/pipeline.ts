@@ -6,6 +6,7 @@ import { paidScore } from '../losses/advantage.ts';
 import { Speaker } from '../rollout/speaker.ts';
 import { newAdapter, scaleAdapter, shrinkAdapter } from './adapter.ts';
 import type { CourseState, Keeping } from './course.ts';
+import { MOST_TEXT } from './demonstrations.ts';
 import { dpoDefaults, trainDpo } from './dpo.ts';
 import type { DpoConfig, DpoRecord, PreparedRanking } from './dpo.ts';
 import { ktoDefaults, trainKto } from './kto.ts';
@@ -54,8 +55,7 @@ export interface PipelineSpec {
   readonly sft?: Partial<SftConfig>;
 }
 
-/** Rows of ordinary text that are mixed in, and that are measured: more would only take longer. */
-const MOST_TEXT = 64;
+/** Rows of ordinary text that NLL is measured on: more would only take longer. */
 const MOST_HELD_OUT = 40;
 const THUMBS_COMPARED = 8;
 /** By how much an adapter is turned down until it is sound. */
@@ -68,6 +68,8 @@ export interface Platform {
   readonly checkpoint: Checkpoint;
   readonly runtime: Runtime;
   readonly endOfTurn: number;
+  /** What layers may keep for the backward pass; unlimited by default. */
+  readonly activationBytes?: number;
   /** Milliseconds. */
   readonly now: () => number;
   /** Whether an adapter still answers as it must; asked at the end, with the adapter that would be returned. */
@@ -125,7 +127,8 @@ export async function* runPipeline(
 ): AsyncGenerator<PipelineRecord, PipelineResult> {
   const started = platform.now();
   const { checkpoint, runtime } = platform;
-  const policy = new Policy(checkpoint, runtime);
+  const { activationBytes = Infinity } = platform;
+  const policy = new Policy(checkpoint, runtime, { activationBytes });
   const options = signal ? { signal } : {};
   try {
     yield { stage: 'prepare', step: 0, of: 3 };

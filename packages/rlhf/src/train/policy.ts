@@ -33,6 +33,12 @@ export interface RowScore extends RowStates {
   readonly logprobs: Float32Array;
 }
 
+export interface TrainerOptions {
+  readonly dropout?: Dropout;
+  /** The largest of the runs to come, which memory is planned for; by default one row as long as the budget. */
+  readonly largest?: { readonly batch: number; readonly width: number };
+}
+
 export interface PolicyOptions {
   readonly place?: AdapterPlace;
   /** Padded tokens of one run of a graph. */
@@ -134,14 +140,14 @@ export class Policy {
     return rows.map((row) => done.get(row)!);
   }
 
-  /** A trainer of adapters of one rank for one loss, perhaps with dropout. Dispose it when the method is done. */
+  /** A trainer of adapters of one rank for one loss. Dispose it when the method is done. */
   async trainer(
     rank: number,
     lossOf: (policy: PolicyOutputs) => LossParts,
-    dropout: Dropout = {},
+    { dropout = {}, largest }: TrainerOptions = {},
   ): Promise<PolicyTrainer> {
-    // Rows of a quarter of the budget: attention grows with their length.
-    const sizes = { B: 4, T: this.budgetTokens / 4, GT: (this.#groups * this.budgetTokens) / 4 };
+    const { batch: B, width: T } = largest ?? { batch: 1, width: this.budgetTokens };
+    const sizes = { B, T, GT: this.#groups * T };
     const memory = { budgetBytes: this.#activationBytes, sizes };
     const graph = policyGraph(this.checkpoint.config, this.place, {
       rank,

@@ -206,6 +206,12 @@ function byLength<T>(
   return batches;
 }
 
+/** B and T of the run with the most work. */
+export function largestOf(runs: readonly (readonly Row[])[]): { batch: number; width: number } {
+  const layouts = runs.map((rows) => new Layout(rows));
+  return layouts.reduce((a, b) => (workOf(b.batch, b.width) > workOf(a.batch, a.width) ? b : a));
+}
+
 /** Groups of rows whose lengths together fit a budget, longest first, each where there is room. */
 export function packByRoom<T>(
   items: readonly T[],

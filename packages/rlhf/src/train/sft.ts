@@ -104,7 +104,10 @@ export async function* trainSft(
   const trainer = await policy.trainer(
     config.rank,
     (p) => ({ loss: crossEntropy(p.logprobs, p.input('textWeight', 'float32', ['N'])) }),
-    { lora: config.loraDropout, residual: config.residualDropout },
+    {
+      dropout: { lora: config.loraDropout, residual: config.residualDropout },
+      largest: { batch: 1, width: config.packing ? PACKED_TOKENS : PADDED_TOKENS },
+    },
   );
   try {
     for (let step = course.step; step < of; step++) {
