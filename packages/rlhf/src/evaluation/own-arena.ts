@@ -9,6 +9,9 @@ import type { RewardModel } from '../train/reward.ts';
 import type { TrunkRow } from '../train/rows.ts';
 import { winRate } from './win-rate.ts';
 
+/** Replies whose tokens are many enough for KL. */
+const KL_REPLIES = 40;
+
 export interface ArenaSpec {
   readonly adapter: Adapter;
   /** The adapter in use; null for the bare base. */
@@ -26,7 +29,7 @@ export interface ArenaResult {
   readonly winRate: number;
   readonly low: number;
   readonly high: number;
-  /** Mean log π/π_base per token on the adapter's first reply to each prompt, in nats. */
+  /** Mean log π/π_base per token on some of the adapter's replies, in nats. */
   readonly kl: number;
   /** Share of replies that ended by themselves. */
   readonly endedFraction: number;
@@ -80,15 +83,15 @@ export async function* ownArena(
   };
   const rows = await read(ours);
   const base = await score(rows, null);
-  // Tokens of one reply to each prompt are many enough for KL.
-  const first = <T>(all: readonly T[]) => all.filter((_, i) => i % replies === 0);
-  const tuned = await score(first(rows), spec.adapter);
+  const every = Math.ceil(rows.length / KL_REPLIES);
+  const some = <T>(all: readonly T[]) => all.filter((_, i) => i % every === 0);
+  const tuned = await score(some(rows), spec.adapter);
   const before = judge(await policy.states(await read(theirs), signal));
   const interval = winRate(judge(base), before, new Random(99));
   const length = (groups: SampledReply[][]) => average(groups.flat().map((r) => r.tokens.length));
   return {
     ...interval,
-    kl: klOf(tuned, first(base)),
+    kl: klOf(tuned, some(base)),
     endedFraction: average(ours.flat().map((r) => Number(r.ended))),
     replyLength: length(ours),
     baseReplyLength: length(theirs),

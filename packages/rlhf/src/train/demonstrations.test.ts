@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { buildTokenizer, Random } from '@rapport/core';
 import type { Tokenizer } from '@rapport/core';
 import { tinyTokenizer } from '../../../../tests/support/tiny-tokenizer.ts';
-import { demonstrationRows } from './demonstrations.ts';
+import { demonstrationRows, ordinaryText } from './demonstrations.ts';
 import type { Row } from './rows.ts';
 
 let tokenizer: Tokenizer;
@@ -78,5 +78,29 @@ describe('rows of demonstrations', () => {
     expect(() => demonstrationRows([{ instruction: 'a', output: 'b' }], forgetful)).toThrow(
       expect.objectContaining({ code: 'train/not-a-prefix' }),
     );
+  });
+});
+
+describe('ordinary text', () => {
+  const lines = Array.from({ length: 9 }, (_, i) => ({
+    instruction: `question ${i}`,
+    output: `answer ${i} has words`,
+  }));
+  const number = (ids: readonly number[]) => Number(/\d/.exec(text(ids))![0]);
+
+  it('is mixed in as documents for two thirds, but at most so many; the others are kept apart', () => {
+    const kept = (mixed: number) => {
+      const { text: documents, heldOutText } = ordinaryText(lines, tokenizer, mixed);
+      const whole = documents.map(({ prompt, reply }) => [...prompt, ...reply]);
+      return [whole.map(number), heldOutText.map(({ reply }) => number(reply))];
+    };
+    expect(kept(64)).toEqual([
+      [1, 2, 4, 5, 7, 8],
+      [0, 3, 6],
+    ]);
+    expect(kept(2)).toEqual([
+      [1, 2],
+      [0, 3, 6, 4, 5, 7, 8],
+    ]);
   });
 });

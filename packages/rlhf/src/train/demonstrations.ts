@@ -53,23 +53,30 @@ export function demonstrationRows(
     .filter(({ prompt, reply }) => prompt.length + reply.length <= longest);
 }
 
+/** Rows of ordinary text that are mixed in: more would only take longer to read. */
+export const MOST_TEXT = 64;
 /** Tokens of the longest answer, prompt included, that ordinary text is made of. */
 const LONGEST_TEXT = 320;
 
 /**
- * Demonstrations as ordinary text: a third, as answers, measures what is forgotten; the others, as documents, are
- * mixed in against it. Long ones are left out.
+ * Demonstrations as ordinary text: two thirds, but at most `mixed`, are mixed in as documents, so that nothing is
+ * forgotten; the others, as answers, are kept apart to measure that. Long ones are left out.
  */
 export function ordinaryText(
   lines: readonly Demonstration[],
   tokenizer: Tokenizer,
+  mixed = MOST_TEXT,
 ): { heldOutText: Row[]; text: Row[] } {
   const rows = demonstrationRows(lines, tokenizer, { longest: LONGEST_TEXT });
+  const others = rows.filter((_, i) => i % 3 !== 0);
+  const documents = others.flatMap((row) => {
+    const document = documentRow(row.reply.slice(0, -1));
+    return document ? [{ row, document }] : [];
+  });
+  const spare = documents.slice(mixed).map(({ row }) => row);
   return {
-    heldOutText: rows.filter((_, i) => i % 3 === 0),
-    text: rows.flatMap(({ reply }, i) =>
-      i % 3 === 0 ? [] : (documentRow(reply.slice(0, -1)) ?? []),
-    ),
+    heldOutText: [...rows.filter((_, i) => i % 3 === 0), ...spare],
+    text: documents.slice(0, mixed).map(({ document }) => document),
   };
 }
 
