@@ -24,7 +24,7 @@ beforeAll(async () => {
   const small = {
     seed: 1,
     ppo: { iterations: 1, maxTokens: 24 },
-    arena: { prompts: 2, samples: 1, maxTokens: 16 },
+    arena: { prompts: 2, maxTokens: 16 },
   };
   await writeFile(config, JSON.stringify(small));
   long = join(data, 'long.json');

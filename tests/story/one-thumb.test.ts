@@ -14,7 +14,7 @@ const SMALL = {
   text: { mixed: 2, measured: 2 },
   dpo: { minSteps: 2, maxSteps: 2, epochs: 1, ptxRows: 1 },
   ppo: { iterations: 1, promptsPerIteration: 1, repliesPerPrompt: 2, maxTokens: 16, ptxRows: 1 },
-  arena: { prompts: 2, samples: 1, maxTokens: 16 },
+  arena: { prompts: 2, maxTokens: 16 },
 };
 
 let folder: string;

@@ -66,6 +66,11 @@ export class KeyValueCache {
     });
   }
 
+  /** Makes room for so many slots at once, where they are to be added one by one. */
+  reserveSlots(slots: number): void {
+    this.#fit(slots, 1);
+  }
+
   /** Takes a slot away; the last one moves into its place. */
   remove(slot: number): void {
     const { kvHeads, headDim } = this.#config;

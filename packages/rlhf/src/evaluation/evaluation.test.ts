@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Random } from '@rapport/core';
 import { arena } from './arena.ts';
 import { noisyRanks } from './simulate.ts';
-import { winRate } from './win-rate.ts';
+import { preference, winRate } from './win-rate.ts';
 
 describe('the win rate', () => {
   it('is the share of cross pairs won, ties half, with an interval over prompts', () => {
@@ -16,6 +16,22 @@ describe('the win rate', () => {
     expect(low).toBeLessThan(rate);
     expect(high).toBeGreaterThan(rate);
     expect(winRate([[1, 0]], [[0, 1]], random).winRate).toBe(0.5);
+  });
+
+  it('by preference says the same of the same replies with less chance in it', () => {
+    const random = new Random(2);
+    const scores = (shift: number) => Array.from({ length: 400 }, () => [shift + random.normal()]);
+    const [ours, theirs] = [scores(0.5), scores(0)];
+    const outright = winRate(ours, theirs, new Random(3));
+    const soft = winRate(ours, theirs, new Random(3), { win: preference });
+    // In deviations from a coin.
+    const sure = ({ winRate: rate, low, high }: typeof soft) => (rate - 0.5) / (high - low);
+    expect(sure(soft)).toBeGreaterThan(1.1 * sure(outright));
+    expect(preference(2, 0) + preference(0, 2)).toBeCloseTo(1, 12);
+    expect(preference(Math.log(3), 0)).toBeCloseTo(0.75, 12);
+    const wide = winRate(ours, theirs, new Random(3), { tail: 0.005 });
+    expect(wide.low).toBeLessThan(outright.low);
+    expect(wide.high).toBeGreaterThan(outright.high);
   });
 });
 

@@ -16,8 +16,8 @@ type Result = ArenaResult & { golden: GoldenTokens; steps: number[] };
 const END = 2;
 const random = new Random(5);
 const words = (count: number) => Array.from({ length: count }, () => 3 + random.integer(60));
-const prompts = Array.from({ length: 15 }, () => words(4));
-const speaking = { replies: 3, maxTokens: 12, temperature: 1, seed: 9 };
+const prompts = Array.from({ length: 45 }, () => words(4));
+const speaking = { maxTokens: 12, temperature: 1, seed: 9 };
 
 let checkpoint: Checkpoint;
 let runtime: Runtime;
@@ -41,7 +41,7 @@ function moved(size: number): Adapter {
 /** Runs `act` with what the arena needs, and a reward model of a person who likes long replies. */
 async function inArena<T>(
   act: (tools: {
-    arena: (adapter: Adapter, current: Adapter | null) => Promise<Result>;
+    arena: (adapter: Adapter, current: Adapter | null, asked?: number) => Promise<Result>;
     speaker: Speaker;
     policy: Policy;
   }) => Promise<T>,
@@ -57,18 +57,20 @@ async function inArena<T>(
     }),
   );
   const reward = trainReward(ranked, []);
-  const { replies: samples, ...rest } = speaking;
-  const arena = async (adapter: Adapter, current: Adapter | null) => {
+  const arena = async (adapter: Adapter, current: Adapter | null, asked = 0.5) => {
     const run = ownArena(
-      { adapter, current, reward, prompts, samples, ...rest },
+      { adapter, current, reward, prompts, asked, ...speaking },
       { policy, speaker },
     );
     const steps: number[] = [];
     for (;;) {
       const next = await run.next();
       if (next.done) return { ...next.value, steps };
-      expect(next.value.of).toBe(2 * prompts.length * samples);
-      steps.push(next.value.step);
+      const { step, of } = next.value;
+      const round = 2 * prompts.length;
+      if (step < round) expect(of).toBe(round);
+      if (step > round) expect(of).toBe(2 * round);
+      steps.push(step);
     }
   };
   try {
@@ -95,9 +97,9 @@ it('finds an adapter as good as itself, whatever it does', async () => {
 it('measures lengths, ends and KL of the replies that the adapter speaks', async () => {
   const adapter = moved(0.5);
   await inArena(async ({ arena, speaker, policy }) => {
-    const found = await arena(adapter, null);
+    const found = await arena(adapter, null, 0);
     const spoken = async (by: Adapter | null) => {
-      const run = speaker.sample(prompts, { ...speaking, adapter: by });
+      const run = speaker.sample(prompts, { ...speaking, replies: 1, adapter: by });
       for (;;) {
         const next = await run.next();
         if (next.done) return next.value.flat();
@@ -129,6 +131,21 @@ it('measures lengths, ends and KL of the replies that the adapter speaks', async
     expect(found.golden.top5).toHaveLength(5);
     // Progress only grows, and ends with both halves done.
     expect(found.steps).toEqual([...found.steps].sort((a, b) => a - b));
-    expect(found.steps.at(-1)).toBe(2 * prompts.length * speaking.replies);
+    expect(found.steps.at(-1)).toBe(2 * prompts.length);
+  });
+});
+
+it('speaks a second round where the first leaves the question open, and no more', async () => {
+  await inArena(async ({ arena }) => {
+    const adapter = moved(0.5);
+    const sure = await arena(adapter, null, 0);
+    const asked = (sure.low + sure.high) / 2;
+    const open = await arena(adapter, null, asked);
+    expect(open.steps.at(-1)).toBe(4 * prompts.length);
+    // Twice as many replies say it closer, and KL is measured on the first of them.
+    expect(open.high - open.low).toBeLessThan(sure.high - sure.low);
+    expect(open.kl).toBe(sure.kl);
+    // Surely worse than asked is decided, too.
+    expect((await arena(adapter, null, 0.999)).steps.at(-1)).toBe(2 * prompts.length);
   });
 });

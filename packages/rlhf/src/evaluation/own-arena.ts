@@ -6,11 +6,16 @@ import type { SampledReply, Speaker } from '../rollout/speaker.ts';
 import type { Policy, RowScore, RowStates } from '../train/policy.ts';
 import { featuresOf, rewardOf } from '../train/reward.ts';
 import type { RewardModel } from '../train/reward.ts';
-import type { TrunkRow } from '../train/rows.ts';
-import { winRate } from './win-rate.ts';
+import { preference, winRate } from './win-rate.ts';
+import type { Interval } from './win-rate.ts';
 
 /** Replies whose tokens are many enough for KL. */
 const KL_REPLIES = 40;
+/**
+ * What a bound may err by in each round, together 5 %: the first round decides unless it is close, and then a second
+ * one is worth its time.
+ */
+const TAILS = [0.03, 0.02];
 
 export interface ArenaSpec {
   readonly adapter: Adapter;
@@ -18,14 +23,18 @@ export interface ArenaSpec {
   readonly current: Adapter | null;
   readonly reward: RewardModel;
   readonly prompts: readonly (readonly number[])[];
-  readonly samples: number;
+  /** The win rate that is asked for: a second round is spoken while it lies between the bounds. */
+  readonly asked: number;
   readonly maxTokens: number;
   readonly temperature: number;
   readonly seed: number;
 }
 
 export interface ArenaResult {
-  /** Of the adapter against the current one, by the reward model, with its 95 % interval. */
+  /**
+   * Of the adapter against the current one: the probability of being preferred by the reward model. `low` and `high`
+   * are bounds that each hold with 95 %, however many rounds it took.
+   */
   readonly winRate: number;
   readonly low: number;
   readonly high: number;
@@ -44,7 +53,7 @@ export interface GoldenTokens {
   readonly top5: { id: number; logprob: number }[];
 }
 
-/** Samples, judges and measures; yields how far it is, returns the measurements and a golden test. */
+/** Speaks, judges and measures; yields how far it is, returns the measurements and a golden test. */
 export async function* ownArena(
   spec: ArenaSpec,
   { policy, speaker }: { policy: Policy; speaker: Speaker },
@@ -53,50 +62,78 @@ export async function* ownArena(
   { stage: 'arena'; step: number; of: number },
   ArenaResult & { golden: GoldenTokens }
 > {
-  const { samples: replies, maxTokens, temperature, seed } = spec;
-  const options = { replies, maxTokens, temperature, seed, ...(signal && { signal }) };
-  const half = spec.prompts.length * replies;
-  const sample = async function* (adapter: Adapter | null, before: number) {
-    const run = speaker.sample(spec.prompts, { ...options, adapter });
+  const { maxTokens, temperature } = spec;
+  const [ours, theirs] = [new Side(), new Side()];
+  const speak = async function* (side: Side, adapter: Adapter | null, round: number) {
+    const options = { replies: 1, maxTokens, temperature, seed: spec.seed + round };
+    const run = speaker.sample(spec.prompts, { ...options, adapter, ...(signal && { signal }) });
+    const before = ours.replies.length + theirs.replies.length;
     for (let told = -1; ;) {
       const next = await run.next();
-      if (next.done) return next.value;
+      if (next.done) return next.value.flat();
       const { done } = next.value;
       if (done === told) continue;
-      yield { stage: 'arena' as const, step: before + done, of: 2 * half };
+      yield {
+        stage: 'arena' as const,
+        step: before + done,
+        of: 2 * (round + 1) * spec.prompts.length,
+      };
       told = done;
     }
   };
-  const ours = yield* sample(spec.adapter, 0);
-  const theirs = yield* sample(spec.current, half);
-  const golden = await goldenOf(speaker, spec.prompts[0]!, spec.adapter);
-  const read = (groups: SampledReply[][]) =>
+  const read = (replies: readonly SampledReply[]) =>
     policy.withTrunk(
-      groups.flat().map(({ prompt, tokens }) => ({ prompt, reply: tokens })),
+      replies.map(({ prompt, tokens }) => ({ prompt, reply: tokens })),
       signal,
     );
-  const score = (rows: readonly TrunkRow[], adapter: Adapter | null) =>
-    policy.score(rows, adapter, signal ? { signal } : {});
-  const judge = (states: readonly RowStates[]) => {
-    const rewards = states.map((one) => rewardOf(spec.reward, featuresOf(one)));
-    return spec.prompts.map((_, p) => rewards.slice(p * replies, (p + 1) * replies));
-  };
-  const rows = await read(ours);
-  const base = await score(rows, null);
-  const every = Math.ceil(rows.length / KL_REPLIES);
-  const some = <T>(all: readonly T[]) => all.filter((_, i) => i % every === 0);
-  const tuned = await score(some(rows), spec.adapter);
-  const before = judge(await policy.states(await read(theirs), signal));
-  const interval = winRate(judge(base), before, new Random(99));
-  const length = (groups: SampledReply[][]) => average(groups.flat().map((r) => r.tokens.length));
+  const scored = signal ? { signal } : {};
+  let interval: Interval;
+  let kl = NaN;
+  for (let round = 0; ; round++) {
+    const spoken = yield* speak(ours, spec.adapter, round);
+    const rows = await read(spoken);
+    const base = await policy.score(rows, null, scored);
+    ours.add(spoken, base, spec.reward);
+    if (round === 0) {
+      const every = Math.ceil(rows.length / KL_REPLIES);
+      const some = <T>(all: readonly T[]) => all.filter((_, i) => i % every === 0);
+      kl = klOf(await policy.score(some(rows), spec.adapter, scored), some(base));
+    }
+    const others = yield* speak(theirs, spec.current, round);
+    theirs.add(others, await policy.states(await read(others), signal), spec.reward);
+    interval = winRate(ours.scores, theirs.scores, new Random(99), {
+      win: preference,
+      tail: TAILS[round]!,
+    });
+    const decided = interval.low >= spec.asked || interval.high < spec.asked;
+    if (decided || round === TAILS.length - 1) break;
+  }
   return {
     ...interval,
-    kl: klOf(tuned, some(base)),
-    endedFraction: average(ours.flat().map((r) => Number(r.ended))),
-    replyLength: length(ours),
-    baseReplyLength: length(theirs),
-    golden,
+    kl,
+    endedFraction: average(ours.replies.map((r) => Number(r.ended))),
+    replyLength: ours.length,
+    baseReplyLength: theirs.length,
+    golden: await goldenOf(speaker, spec.prompts[0]!, spec.adapter),
   };
+}
+
+/** The replies of one side, and what the reward model says of them. */
+class Side {
+  readonly replies: SampledReply[] = [];
+  /** Log-odds of being preferred, up to a constant: of each prompt, those of all rounds. */
+  scores: number[][] = [];
+
+  add(replies: readonly SampledReply[], states: readonly RowStates[], reward: RewardModel): void {
+    this.replies.push(...replies);
+    const scores = states.map((one) => rewardOf(reward, featuresOf(one)) / reward.gain);
+    this.scores = scores.map((score, p) => [...(this.scores[p] ?? []), score]);
+  }
+
+  /** Mean tokens of a reply. */
+  get length(): number {
+    return average(this.replies.map(({ tokens }) => tokens.length));
+  }
 }
 
 async function goldenOf(

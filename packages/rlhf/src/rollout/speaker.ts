@@ -88,9 +88,12 @@ export class Speaker {
     const lora = adapterFeeds(this.#sites, options.adapter);
     const cache = new KeyValueCache(this.#checkpoint.config);
     const results = prompts.map(() => new Array<SampledReply>(replies));
-    const waiting = prompts.flatMap((_, prompt) =>
-      Array.from({ length: replies }, (_, reply) => ({ prompt, reply })),
-    );
+    // Short prompts first: attention is as wide as the longest stream was until then.
+    const waiting = prompts
+      .map((_, prompt) => prompt)
+      .sort((a, b) => prompts[a]!.length - prompts[b]!.length)
+      .flatMap((prompt) => Array.from({ length: replies }, (_, reply) => ({ prompt, reply })));
+    cache.reserveSlots(Math.min(this.#slots, waiting.length));
     const streams: Stream[] = [];
     let prefix: { prompt: number; read: Prefix } | undefined;
     const of = waiting.length;
