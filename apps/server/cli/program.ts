@@ -26,9 +26,22 @@ const DONE = 0;
 const FAILED = 1;
 const WRONG_USAGE = 2;
 
-/** Runs one command line to the end of the process. */
+/** Runs one command line to the end of the process, when all it printed has been taken. */
 export async function run(args: readonly string[]): Promise<never> {
-  process.exit(await codeOf(args));
+  const streams = [process.stdout, process.stderr];
+  for (const stream of streams) stream.on('error', unlessClosed);
+  const code = await codeOf(args);
+  await Promise.all(streams.map(drained));
+  process.exit(code);
+}
+
+/** A pipe takes 64 KiB at once and the rest when it is read; exiting before that would drop it. */
+const drained = (stream: NodeJS.WriteStream): Promise<void> =>
+  new Promise((done) => stream.write('', () => done()));
+
+/** Who reads no further (`| head -1`) has read enough. */
+function unlessClosed(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
 }
 
 /** Runs one command line; gives its exit code. */
