@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { failure } from '../apps/server/model-source/failure.mjs';
 import { createMeter } from '../apps/server/model-source/meter.mjs';
 import { obtainModel } from '../apps/server/model-source/obtain.mjs';
+import { whenAskedToEnd } from '../apps/server/signals.mjs';
 import { readArguments, usage } from './arguments.mjs';
 import { clientFolder, ensureClient } from './build-client.mjs';
 import { ensureInstalled } from './install.mjs';
@@ -21,14 +22,15 @@ export async function start(args) {
   const stop = new AbortController();
   /** @type {(() => Promise<void>) | undefined} */
   let close;
-  const end = () => {
-    if (stop.signal.aborted) process.exit(0);
-    stop.abort();
-    setTimeout(() => process.exit(0), closeWithinMs).unref();
-    // Before there is a server, what is under way stops by itself and leaves no lock behind.
-    close?.().then(() => process.exit(0), fail);
-  };
-  process.on('SIGTERM', end).on('SIGINT', end);
+  whenAskedToEnd(
+    () => {
+      stop.abort();
+      setTimeout(() => process.exit(0), closeWithinMs).unref();
+      // Before there is a server, what is under way stops by itself and leaves no lock behind.
+      close?.().then(() => process.exit(0), fail);
+    },
+    () => process.exit(0),
+  );
   try {
     const settings = readArguments(args, process.env);
     if (settings.help) return void process.stdout.write(usage);

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -64,18 +64,18 @@ interface Ended {
   said: string;
 }
 
-/** Runs a command on the data; `watch` sees what it says on the way, and may end it. */
+/** Runs a command on the data; `watch` sees what it says on the way, and may signal it. */
 function rapport(...args: [...string[]]): Promise<Ended> {
   return run(args, () => {});
 }
-function run(args: string[], watch: (said: string, kill: () => void) => void): Promise<Ended> {
+function run(args: string[], watch: (said: string, child: ChildProcess) => void): Promise<Ended> {
   const child = spawn(process.execPath, [command, ...args, '--data', data]);
   let out = '';
   let said = '';
   child.stdout.on('data', (bytes: Buffer) => (out += String(bytes)));
   child.stderr.on('data', (bytes: Buffer) => {
     said += String(bytes);
-    watch(said, () => child.kill('SIGKILL'));
+    watch(said, child);
   });
   return new Promise((ended, failed) =>
     child.once('close', (code, signal) => {
@@ -145,8 +145,8 @@ describe('from the command line', () => {
 
 test('kill -9 in the middle of a run leaves it failed, and it goes on from its checkpoint', async () => {
   const before = (await rapport('release', 'list', '--json')).json;
-  const killed = await run(train('ppo', long), (said, kill) => {
-    if (/^ppo/m.test(said)) kill();
+  const killed = await run(train('ppo', long), (said, child) => {
+    if (/^ppo/m.test(said)) child.kill('SIGKILL');
   });
   expect(killed.signal).toBe('SIGKILL');
   const runs = (await rapport('runs', 'list', '--json')).json as unknown as Record<
@@ -177,4 +177,15 @@ test('a run is cancelled from another process', async () => {
   });
   expect([ended.code, ended.said]).toEqual([1, expect.stringMatching(/was cancelled.*\n.*resume/)]);
   expect((await cancelled!).json).toMatchObject({ status: 'cancelled', release: null });
+});
+
+test('one Ctrl-C, which arrives twice, cancels a run and says how to go on with it', async () => {
+  let again: NodeJS.Timeout | undefined;
+  const ended = await run(train('ppo', long), (said, child) => {
+    if (again || !/^ppo/m.test(said)) return;
+    child.kill('SIGINT');
+    again = setTimeout(() => child.kill('SIGINT'), 40);
+  });
+  expect([ended.code, ended.signal]).toEqual([1, null]);
+  expect(ended.said).toMatch(/was cancelled.*\n.*rapport runs resume/);
 });

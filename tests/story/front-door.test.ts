@@ -1,6 +1,8 @@
 import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { request, type IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -71,6 +73,31 @@ test('environment variables say what flags would', async () => {
     expect(await ended).toBe(0);
     for (const left of [folder, model]) await rm(left, { recursive: true, force: true });
   }
+});
+
+test('one Ctrl-C, which arrives twice, still lets the server answer what is under way', async () => {
+  const [folder, model] = [await mkdtemp(join(tmpdir(), 'rapport-twice-')), await tinyFolder()];
+  const child = spawnServer(['--port', '0', '--data', folder, '--model', model]);
+  const ended = endOf(child);
+  const url = await said(child, /^ready (http:\/\/localhost:\d+)$/m);
+  const headers = { 'content-type': 'application/json', 'content-length': 2 };
+  const asked = request(`${url}/v1/devices`, {
+    method: 'POST',
+    agent: false,
+    headers: { ...headers, expect: '100-continue' },
+  });
+  const answered = once(asked, 'response') as Promise<[IncomingMessage]>;
+  asked.flushHeaders();
+  await once(asked, 'continue');
+  for (let times = 0; times < 2; times++) {
+    child.kill('SIGINT');
+    await sleep(40);
+  }
+  asked.end('{}');
+  const [response] = await answered;
+  response.resume();
+  expect([response.statusCode, await ended]).toEqual([201, 0]);
+  for (const left of [folder, model]) await rm(left, { recursive: true, force: true });
 });
 
 test('SIGTERM in the middle of the download ends with 0, and the next start goes on from there', async () => {

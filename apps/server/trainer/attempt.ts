@@ -24,6 +24,8 @@ export async function runAttempt(train: Training): Promise<never> {
   const stop = new AbortController();
   // The server holds the other end: when it is gone, nobody waits for the result.
   process.stdin.resume().once('end', () => process.exit(3));
+  // Ctrl-C on a terminal reaches this process too; whoever started it asks it to end between two steps.
+  process.on('SIGINT', () => {});
   const looking = setInterval(() => {
     if (existsSync(cancelFile(folder, spec.attempt))) stop.abort();
   }, LOOK_FOR_CANCEL_MS);

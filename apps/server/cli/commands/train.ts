@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { Option, type Command } from 'commander';
 import { RapportError } from '@rapport/core';
 import type { Context } from '../../context.ts';
+import { whenAskedToEnd } from '../../signals.mjs';
 import {
   METHODS,
   PUBLISH,
@@ -89,12 +90,18 @@ export function trainCommands(program: Command): void {
 
 /** Shows a run of this process until it ends; Ctrl-C cancels it. Throws what made it fail. */
 async function follow(context: Context, output: Output, id: string): Promise<void> {
-  const cancel = () => void context.runs.cancel(id);
-  process.once('SIGINT', cancel).once('SIGTERM', cancel);
+  const stopListening = whenAskedToEnd(
+    () => void context.runs.cancel(id).catch((error: Error) => output.note(error.message)),
+    () => process.exit(1),
+  );
   const show = progressPrinter(output);
-  for await (const record of context.runs.progress(id)) show(record);
-  const run = await context.runs.wait(id);
-  process.off('SIGINT', cancel).off('SIGTERM', cancel);
+  try {
+    for await (const record of context.runs.progress(id)) show(record);
+    await context.runs.wait(id);
+  } finally {
+    stopListening();
+  }
+  const run = await context.runs.show(id);
   if (run.status !== 'done') throw failureOf(run);
   const { release, gate, evaluation } = run;
   const value = { run: id, ...(release && { release }), gate, evaluation };
