@@ -1,5 +1,7 @@
 // Everything a request or a command works on, opened once: store, blobs, keys, training.
+import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { inFileWords } from './file-errors.ts';
 import { ensureKeys } from './releases/keys.ts';
 import { Blobs } from './store/blobs.ts';
 import { openDatabase, type Database } from './store/database.ts';
@@ -14,9 +16,15 @@ export interface Context {
   close(): Promise<void>;
 }
 
-/** Opens a data folder: migrates the store and makes the keys at first. Throws `store/*`, `keys/*`. */
+/**
+ * Opens a data folder: migrates the store and makes the keys at first. Throws `file/refused`, `store/*`,
+ * `keys/*`.
+ */
 export async function openContext(folder: string, trainer = new LocalTrainer()): Promise<Context> {
   const dataFolder = resolve(folder);
+  await mkdir(dataFolder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    throw inFileWords(error, dataFolder);
+  });
   const db = await openDatabase(dataFolder);
   await ensureKeys(db, dataFolder);
   const blobs = new Blobs(db, dataFolder);

@@ -30,7 +30,7 @@ export interface RunningServer {
 
 const CLOSE_WITHIN_MS = 5000;
 
-/** Serves until `close`. Throws what listening throws (`EADDRINUSE`), and `store/*`, `keys/*`. */
+/** Serves until `close`. Throws what listening throws (`EADDRINUSE`), `file/refused`, `store/*`, `keys/*`. */
 export async function serve(settings: ServeSettings): Promise<RunningServer> {
   const { port, host, dataFolder, model, clientFolder, log = logToStderr } = settings;
   const context = await openContext(dataFolder);

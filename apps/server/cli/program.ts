@@ -8,6 +8,7 @@ import { feedbackCommands } from './commands/feedback.ts';
 import { releaseCommands } from './commands/release.ts';
 import { scheduleCommands } from './commands/schedule.ts';
 import { trainCommands } from './commands/train.ts';
+import { inFileWords } from '../file-errors.ts';
 import { inWords } from '../store/full-disk.ts';
 
 /** Every room adds its commands. */
@@ -71,7 +72,7 @@ function overrideExits(command: Command): void {
 
 /** Message, then remedy. */
 function explain(thrown: unknown): number {
-  const error = inWords(thrown);
+  const error = inFileWords(inWords(thrown));
   const { code, message, remedy, stack } = error as Partial<
     Error & { code: string; remedy: string }
   >;

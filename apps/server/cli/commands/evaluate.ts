@@ -1,5 +1,5 @@
 // rapport simulate, and rapport evaluate reward · arena: what training is worth, measured.
-import { readFile, mkdir, writeFile } from 'node:fs/promises';
+import { access, mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Option, type Command } from 'commander';
@@ -10,7 +10,7 @@ import type { Context } from '../../context.ts';
 import { openModel, placeOf, tokenizerOf } from '../../models.ts';
 import { nodeRuntime } from '../../node-runtime.ts';
 import { readAdapter, writeAdapter } from '../../trainer/peft.ts';
-import { linesOf } from '../json-lines.ts';
+import { linesOf, readConfig } from '../json-files.ts';
 import { findModel, releaseFiles } from '../model.ts';
 import { listing, table, type Output } from '../output.ts';
 import { asked, rankingsOfRows, type PreferenceRow } from '../preference-rows.ts';
@@ -66,14 +66,15 @@ export function evaluateCommands(program: Command): void {
     ),
   ).action((flags: SimulateFlags) =>
     inFolder(flags, async (context, output) => {
+      const config: object = flags.config ? await readConfig(flags.config) : {};
+      const annotator = await annotatorOf(flags.annotator);
+      const prompts = await linesOf<Instruction>(flags.prompts);
+      if (flags.out) await mkdir(flags.out, { recursive: true });
       const opened = await openForTraining(context, flags.model);
-      const config = flags.config
-        ? (JSON.parse(await readFile(flags.config, 'utf8')) as object)
-        : {};
       const run = simulate(
         {
-          annotator: await annotatorOf(flags.annotator),
-          prompts: await linesOf<Instruction>(flags.prompts),
+          annotator,
+          prompts,
           demonstrations: await linesOf<Instruction>(ORDINARY_TEXT),
           method: flags.method,
           ...sizesOf(flags),
@@ -89,15 +90,11 @@ export function evaluateCommands(program: Command): void {
       );
       const { result, samples, ...report } = await follow(run, output);
       const answer = { ...report, votes: flags.votes };
-      if (flags.out) {
-        await writeAdapter(join(flags.out, 'adapter'), result.adapter);
-        await mkdir(flags.out, { recursive: true });
-        await writeFile(
-          join(flags.out, 'report.json'),
-          JSON.stringify({ flags, ...answer, samples }, null, 2),
-        );
-      }
       output.answer(answer, listing(answer));
+      if (!flags.out) return;
+      await writeAdapter(join(flags.out, 'adapter'), result.adapter);
+      const whole = JSON.stringify({ flags, ...answer, samples }, null, 2);
+      await writeFile(join(flags.out, 'report.json'), whole);
     }),
   );
 
@@ -118,12 +115,13 @@ export function evaluateCommands(program: Command): void {
   ).action((flags: RewardFlags) =>
     inFolder(flags, async (context, output) => {
       const started = performance.now();
+      const train = await linesOf<PreferenceRow>(flags.train);
+      const test = await linesOf<PreferenceRow>(flags.test);
       const opened = await openForTraining(context, flags.model);
-      const rankings = async (file: string) =>
-        rankingsOfRows(await linesOf<PreferenceRow>(file), opened.tokenizer);
+      const rankings = (rows: PreferenceRow[]) => rankingsOfRows(rows, opened.tokenizer);
       const { heads, centring, margin, labelSmoothing, seed } = flags;
       const run = evaluateReward(
-        { train: await rankings(flags.train), test: await rankings(flags.test) },
+        { train: rankings(train), test: rankings(test) },
         opened,
         { heads, centring, margin, labelSmoothing, seed },
       );
@@ -190,15 +188,24 @@ async function follow<R extends { stage: string; step: number; of: number }, T>(
   }
 }
 
+/** Throws `simulate/no-annotator`, or what the file system says. */
 async function annotatorOf(file: string): Promise<Annotator> {
-  const module = (await import(pathToFileURL(resolve(file)).href)) as { default?: unknown };
+  const path = resolve(file);
+  await access(path);
+  const module = (await import(pathToFileURL(path).href).catch((cause: Error) => {
+    throw noAnnotator(`${file} cannot be loaded: ${cause.message}.`, cause);
+  })) as { default?: unknown };
   if (typeof module.default === 'function') return module.default as Annotator;
-  throw new RapportError(
-    'simulate/no-annotator',
-    `${file} has no function as its default export.`,
-    'Export default (prompt, reply) => number, larger is better.',
-  );
+  throw noAnnotator(`${file} has no function as its default export.`);
 }
+
+const noAnnotator = (message: string, cause?: unknown) =>
+  new RapportError(
+    'simulate/no-annotator',
+    message,
+    'Give a module with export default (prompt, reply) => number, larger is better.',
+    { cause },
+  );
 
 async function fight(context: Context, flags: ArenaFlags, output: Output) {
   const names = flags.releases.split(',').filter(Boolean);

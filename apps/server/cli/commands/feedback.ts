@@ -13,6 +13,7 @@ import {
   type Judgement,
 } from '@rapport/core';
 import type { Context } from '../../context.ts';
+import { inFileWords } from '../../file-errors.ts';
 import { knowDevice } from '../../store/devices.ts';
 import { takeEvents } from '../../store/events.ts';
 import { uuidOf } from '../../store/uuid.ts';
@@ -125,12 +126,12 @@ async function* jsonLines(file: string): AsyncGenerator<unknown> {
 }
 
 async function openText(file: string) {
-  const handle = await open(file).catch((cause: Error) => {
-    throw new RapportError('feedback/no-file', `${file} cannot be read.`, 'Check the path.', {
-      cause,
-    });
+  const handle = await open(file).catch((error: unknown) => {
+    throw inFileWords(error, file);
   });
+  const isFolder = (await handle.stat()).isDirectory();
   await handle.close();
+  if (isFolder) throw inFileWords({ code: 'EISDIR' }, file);
   return createReadStream(file, 'utf8');
 }
 

@@ -1,5 +1,4 @@
 // rapport train, and rapport runs list · show · cancel · resume
-import { readFile } from 'node:fs/promises';
 import { Option, type Command } from 'commander';
 import { RapportError } from '@rapport/core';
 import type { Context } from '../../context.ts';
@@ -12,6 +11,7 @@ import {
   type Publish,
 } from '../../trainer/spec.ts';
 import type { Run } from '../../trainer/runs.ts';
+import { readConfig } from '../json-files.ts';
 import { ensureBase } from '../model.ts';
 import { listing, table, when, type Output } from '../output.ts';
 import { common, inFolder, withModel, type CommonFlags } from '../session.ts';
@@ -142,20 +142,4 @@ function failureOf({ id, status, failure }: Run): RapportError {
     `Run ${id} was ${status}.`,
     `Go on with it: rapport runs resume ${id}`,
   );
-}
-
-async function readConfig(path: string): Promise<Record<string, unknown>> {
-  try {
-    const value = JSON.parse(await readFile(path, 'utf8')) as unknown;
-    if (typeof value === 'object' && value !== null && !Array.isArray(value))
-      return value as Record<string, unknown>;
-    throw new Error('it is not an object');
-  } catch (cause) {
-    throw new RapportError(
-      'train/bad-config',
-      `${path} is not a JSON object (${(cause as Error).message}).`,
-      'Give a file like {"seed": 1, "ppo": {"klCoef": 0.02}}.',
-      { cause },
-    );
-  }
 }
