@@ -34,6 +34,8 @@ RAPPORT_CACHE names the folder for downloaded models, default ~/.cache/rapport.
  */
 export function readArguments(args, env) {
   const flags = parse(args);
+  for (const [name, value] of Object.entries(flags))
+    if (value === '') throw wrongUsage(`--${name} is empty.`);
   const portText = flags.port ?? (env.RAPPORT_PORT || '8787');
   const port = Number(portText);
   if (!/^\d+$/.test(portText) || port > 65535)

@@ -27,6 +27,10 @@ test.each([
   [['--port', '65536']],
   [['--port', '-1']],
   [['x']],
+  [['--port', '']],
+  [['--host', '']],
+  [['--data=']],
+  [['--model', '']],
 ])('wrong usage %j is refused', (args) => {
   expect(() => readArguments(args, {})).toThrow(
     expect.objectContaining({ code: 'start/usage', remedy: expect.stringContaining('--help') }),

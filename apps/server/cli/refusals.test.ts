@@ -56,3 +56,11 @@ test.each([['rows.jsonl'], ['rows.jsonl/x']])('--data %s is refused in words', a
   // The server opens it the same way.
   await expect(openContext(at(name))).rejects.toMatchObject({ code: 'file/refused' });
 });
+
+test.each([['--data'], ['--model']])('an empty %s is wrong usage', async (flag) => {
+  const folder = await temporaryFolder();
+  expect(await rapport(folder, 'score', '--messages', 'x', flag, '')).toMatchObject({
+    code: 2,
+    said: expect.stringContaining('must not be empty'),
+  });
+});

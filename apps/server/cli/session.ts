@@ -13,7 +13,7 @@ export interface CommonFlags {
 /** Adds the flags of every command. */
 export function common(command: Command): Command {
   return command
-    .option('--data <dir>', 'data folder', process.env['RAPPORT_DATA'] || '.rapport')
+    .option('--data <dir>', 'data folder', filled, process.env['RAPPORT_DATA'] || '.rapport')
     .option('--json', 'print one JSON document');
 }
 
@@ -22,6 +22,7 @@ export const withModel = (command: Command): Command =>
   command.option(
     '--model <spec>',
     'a path, hf:owner/name, pypi:name==version, or a release id',
+    filled,
     process.env['RAPPORT_MODEL'],
   );
 
@@ -36,6 +37,12 @@ export async function inFolder(
   } finally {
     await context.close();
   }
+}
+
+/** What is not empty of a flag: an empty path would be the folder one stands in. */
+function filled(text: string): string {
+  if (text === '') throw new InvalidArgumentError('It must not be empty.');
+  return text;
 }
 
 /** A whole number of a flag. */
