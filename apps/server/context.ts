@@ -1,4 +1,5 @@
 // Everything a request or a command works on, opened once: store, blobs, keys, training.
+import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { inFileWords } from './file-errors.ts';
@@ -15,6 +16,9 @@ export interface Context {
   readonly runs: Runs;
   close(): Promise<void>;
 }
+
+/** Whether `folder` is a data folder: a store lies in it. */
+export const isDataFolder = (folder: string): boolean => existsSync(join(folder, 'rapport.db'));
 
 /**
  * Opens a data folder: migrates the store and makes the keys at first. Throws `file/refused`, `store/*`,

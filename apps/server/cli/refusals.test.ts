@@ -1,5 +1,5 @@
 // What people mistype is said in words, with what to do next; it is never called a bug.
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { openContext } from '../context.ts';
@@ -63,4 +63,32 @@ test.each([['--data'], ['--model']])('an empty %s is wrong usage', async (flag) 
     code: 2,
     said: expect.stringContaining('must not be empty'),
   });
+});
+
+test.each([
+  ['status'],
+  ['doctor'],
+  ['erase --device d'],
+  ['device list'],
+  ['device revoke d'],
+  ['keys show'],
+  ['keys rotate'],
+  ['runs list'],
+  ['runs resume r'],
+  ['release list'],
+  ['release promote r'],
+  ['release rollback'],
+  ['release halt'],
+  ['dataset freeze'],
+  ['schedule show'],
+  ['schedule off'],
+  ['feedback export'],
+  ['evaluate arena --releases base,r --prompts p --annotator a'],
+])('%s makes no data folder', async (line) => {
+  const folder = await temporaryFolder();
+  for (const data of [folder, join(folder, 'none')]) {
+    const { code, said } = await rapport(data, ...line.split(' '));
+    expect([code, said.split('\n')[0]]).toEqual([1, `There is no data folder ${data}.`]);
+  }
+  expect(await readdir(folder)).toEqual([]);
 });

@@ -1,7 +1,8 @@
 // What most commands need: the data folder opened, the answer printed, everything closed again.
+import { resolve } from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
 import { RapportError } from '@rapport/core';
-import { openContext, type Context } from '../context.ts';
+import { isDataFolder, openContext, type Context } from '../context.ts';
 import { outputTo, type Output } from './output.ts';
 
 export interface CommonFlags {
@@ -26,10 +27,23 @@ export const withModel = (command: Command): Command =>
     process.env['RAPPORT_MODEL'],
   );
 
-/** Opens the data folder for `work`, and closes it whatever happens. */
-export async function inFolder(
+type Work = (context: Context, output: Output) => Promise<void>;
+
+/** Opens the data folder for `work`, and closes it whatever happens. Throws `store/none`. */
+export async function inFolder(flags: CommonFlags, work: Work): Promise<void> {
+  const folder = resolve(flags.data);
+  if (isDataFolder(folder)) return inFolderOrNew(flags, work);
+  throw new RapportError(
+    'store/none',
+    `There is no data folder ${folder}.`,
+    'Name it with --data; npm start, rapport keys init and rapport feedback import make a new one.',
+  );
+}
+
+/** The same for commands that may be the first: makes the data folder when there is none. */
+export async function inFolderOrNew(
   { data, json = false }: CommonFlags,
-  work: (context: Context, output: Output) => Promise<void>,
+  work: Work,
 ): Promise<void> {
   const context = await openContext(data);
   try {

@@ -11,7 +11,7 @@ import { audit } from '../../store/audit.ts';
 import { listDevices, revokeDevice } from '../../store/devices.ts';
 import { eraseDevice } from '../../store/erasure.ts';
 import { listing, table, when } from '../output.ts';
-import { common, inFolder, type CommonFlags } from '../session.ts';
+import { common, inFolder, inFolderOrNew, type CommonFlags } from '../session.ts';
 
 export function careCommands(program: Command): void {
   const device = program.command('device').description('devices that share feedback');
@@ -48,7 +48,7 @@ export function careCommands(program: Command): void {
   const keys = program.command('keys').description('the keys that sign releases');
   common(keys.command('init').description('make them, unless there are some')).action(
     (flags: CommonFlags) =>
-      inFolder(flags, async ({ db, dataFolder }, output) => {
+      inFolderOrNew(flags, async ({ db, dataFolder }, output) => {
         const { signed } = await ensureKeys(db, dataFolder);
         output.answer(signed, listing({ version: signed.version, ...keyIds(signed.roles) }));
       }),

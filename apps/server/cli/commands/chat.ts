@@ -19,7 +19,7 @@ import {
 } from '../../speaking.ts';
 import { findModel, isRelease, releaseFiles } from '../model.ts';
 import type { Output } from '../output.ts';
-import { common, inFolder, whole, withModel, type CommonFlags } from '../session.ts';
+import { common, inFolderOrNew, whole, withModel, type CommonFlags } from '../session.ts';
 
 /** How people are answered unless they say otherwise. */
 const CHAT = { temperature: 0.7, topK: 50, topP: 0.9, minP: 0, repetitionPenalty: 1.1 };
@@ -46,7 +46,7 @@ export function chatCommands(program: Command): void {
         .option('--release <id>', 'who answers'),
     ),
   ).action((flags: SpeakFlags) =>
-    inFolder(flags, async (context, output) => {
+    inFolderOrNew(flags, async (context, output) => {
       const opened = await open(context, flags);
       await talk(opened, output);
     }),
@@ -71,7 +71,7 @@ export function chatCommands(program: Command): void {
         ),
     ),
   ).action((flags: SpeakFlags) =>
-    inFolder(flags, async (context, output) => {
+    inFolderOrNew(flags, async (context, output) => {
       const inputs = await readMessages(flags.messages);
       const opened = await open(context, flags);
       const replies = [];
@@ -94,7 +94,7 @@ export function chatCommands(program: Command): void {
         .option('--reward <dir>', 'a reward model'),
     ),
   ).action((flags: SpeakFlags) =>
-    inFolder(flags, async (context, output) => {
+    inFolderOrNew(flags, async (context, output) => {
       const inputs = await readMessages(flags.messages);
       for (const { messages } of inputs.items) needAssistantLast(messages);
       const reward = flags.reward ? await openReward(flags.reward) : undefined;

@@ -14,7 +14,15 @@ import { linesOf, readConfig } from '../json-files.ts';
 import { findModel, releaseFiles } from '../model.ts';
 import { listing, table, type Output } from '../output.ts';
 import { asked, rankingsOfRows, type PreferenceRow } from '../preference-rows.ts';
-import { common, inFolder, usage, whole, withModel, type CommonFlags } from '../session.ts';
+import {
+  common,
+  inFolder,
+  inFolderOrNew,
+  usage,
+  whole,
+  withModel,
+  type CommonFlags,
+} from '../session.ts';
 
 const METHODS = ['ppo', 'rloo', 'dpo', 'kto', 'sft', 'bestofn'] as const;
 const ORDINARY_TEXT = fileURLToPath(new URL('../../trainer/ordinary-text.jsonl', import.meta.url));
@@ -65,7 +73,7 @@ export function evaluateCommands(program: Command): void {
         .option('--out <dir>', 'where the adapter and the report go'),
     ),
   ).action((flags: SimulateFlags) =>
-    inFolder(flags, async (context, output) => {
+    inFolderOrNew(flags, async (context, output) => {
       const config: object = flags.config ? await readConfig(flags.config) : {};
       const annotator = await annotatorOf(flags.annotator);
       const prompts = await linesOf<Instruction>(flags.prompts);
@@ -113,7 +121,7 @@ export function evaluateCommands(program: Command): void {
         .option('--seed <s>', 'seed of the ensemble', whole, 0),
     ),
   ).action((flags: RewardFlags) =>
-    inFolder(flags, async (context, output) => {
+    inFolderOrNew(flags, async (context, output) => {
       const started = performance.now();
       const train = await linesOf<PreferenceRow>(flags.train);
       const test = await linesOf<PreferenceRow>(flags.test);

@@ -18,7 +18,7 @@ import { knowDevice } from '../../store/devices.ts';
 import { takeEvents } from '../../store/events.ts';
 import { uuidOf } from '../../store/uuid.ts';
 import { listing } from '../output.ts';
-import { common, inFolder, type CommonFlags } from '../session.ts';
+import { common, inFolder, inFolderOrNew, type CommonFlags } from '../session.ts';
 
 /** Rows without a device of their own come from this one. */
 const IMPORT_DEVICE = 'import';
@@ -32,7 +32,7 @@ export function feedbackCommands(program: Command): void {
       .argument('<file>', 'JSON lines: rows of feedback export, TRL or KTO rows')
       .description('take rows in; the same file twice changes nothing'),
   ).action((file: string, flags: CommonFlags) =>
-    inFolder(flags, async (context, output) => {
+    inFolderOrNew(flags, async (context, output) => {
       const counts = await importRows(context, file);
       output.answer(counts, listing(counts));
     }),

@@ -12,7 +12,15 @@ import { placeOf } from '../../models.ts';
 import { openAdapter, Voice } from '../../speaking.ts';
 import { findModel } from '../model.ts';
 import { listing, table, when, type Output } from '../output.ts';
-import { common, inFolder, percent, usage, withModel, type CommonFlags } from '../session.ts';
+import {
+  common,
+  inFolder,
+  inFolderOrNew,
+  percent,
+  usage,
+  withModel,
+  type CommonFlags,
+} from '../session.ts';
 
 export function releaseCommands(program: Command): void {
   const release = program.command('release').description('versions, and who gets them');
@@ -27,7 +35,7 @@ export function releaseCommands(program: Command): void {
     ),
   ).action((flags: CommonFlags & { base?: string; adapter?: string }) => {
     if (!flags.base && !flags.adapter) throw usage('Give --adapter DIR, --base SPEC, or both.');
-    return inFolder(flags, (context, output) => build(context, output, flags));
+    return inFolderOrNew(flags, (context, output) => build(context, output, flags));
   });
 
   common(release.command('list').description('releases, newest first')).action(

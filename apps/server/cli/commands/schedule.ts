@@ -2,7 +2,7 @@
 import { Option, type Command } from 'commander';
 import type { Schedule } from '../../trainer/runs.ts';
 import { METHODS, PUBLISH, type Method, type Publish } from '../../trainer/spec.ts';
-import { common, inFolder, usage, whole, type CommonFlags } from '../session.ts';
+import { common, inFolder, inFolderOrNew, usage, whole, type CommonFlags } from '../session.ts';
 
 export function scheduleCommands(program: Command): void {
   const schedule = program
@@ -29,7 +29,7 @@ export function scheduleCommands(program: Command): void {
       ),
   ).action(({ votes, method, publish, ...flags }: SetFlags) => {
     if (votes < 1) throw usage('--votes must be 1 or more.');
-    return inFolder(flags, async ({ runs }, output) => {
+    return inFolderOrNew(flags, async ({ runs }, output) => {
       const set = { votes, method, publish };
       await runs.setSchedule(set);
       output.answer({ schedule: set }, wordsOf(set));

@@ -14,7 +14,7 @@ import type { Run } from '../../trainer/runs.ts';
 import { readConfig } from '../json-files.ts';
 import { ensureBase } from '../model.ts';
 import { listing, table, when, type Output } from '../output.ts';
-import { common, inFolder, withModel, type CommonFlags } from '../session.ts';
+import { common, inFolder, inFolderOrNew, withModel, type CommonFlags } from '../session.ts';
 
 interface TrainFlags extends CommonFlags {
   dataset?: string;
@@ -39,7 +39,7 @@ export function trainCommands(program: Command): void {
         ),
     ),
   ).action((flags: TrainFlags) =>
-    inFolder(flags, async (context, output) => {
+    inFolderOrNew(flags, async (context, output) => {
       const config = flags.config ? await readConfig(flags.config) : {};
       await ensureBase(context, flags.model);
       const { dataset, method, publish } = flags;
