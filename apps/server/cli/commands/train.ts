@@ -3,17 +3,12 @@ import { Option, type Command } from 'commander';
 import { RapportError } from '@rapport/core';
 import type { Context } from '../../context.ts';
 import { whenAskedToEnd } from '../../signals.mjs';
-import {
-  METHODS,
-  PUBLISH,
-  type Method,
-  type ProgressRecord,
-  type Publish,
-} from '../../trainer/spec.ts';
+import { METHODS, PUBLISH, type Method, type Publish } from '../../trainer/spec.ts';
 import type { Run } from '../../trainer/runs.ts';
 import { readConfig } from '../json-files.ts';
 import { ensureBase } from '../model.ts';
 import { listing, table, when, type Output } from '../output.ts';
+import { progressTo } from '../progress.ts';
 import { common, inFolder, inFolderOrNew, withModel, type CommonFlags } from '../session.ts';
 
 interface TrainFlags extends CommonFlags {
@@ -82,23 +77,29 @@ export function trainCommands(program: Command): void {
     runs.command('resume').argument('<id>').description('go on with a failed or cancelled run'),
   ).action((id: string, flags: CommonFlags) =>
     inFolder(flags, async (context, output) => {
+      const since = Date.now();
       const run = await context.runs.resume(id);
-      await follow(context, output, run.id);
+      await follow(context, output, run.id, since);
     }),
   );
 }
 
-/** Shows a run of this process until it ends; Ctrl-C cancels it. Throws what made it fail. */
-async function follow(context: Context, output: Output, id: string): Promise<void> {
+/**
+ * Shows a run of this process until it ends; Ctrl-C cancels it. `since`, in ms since 1970, leaves out what
+ * earlier attempts have shown. Throws what made it fail.
+ */
+async function follow(context: Context, output: Output, id: string, since = 0): Promise<void> {
   const stopListening = whenAskedToEnd(
     () => void context.runs.cancel(id).catch((error: Error) => output.note(error.message)),
     () => process.exit(1),
   );
-  const show = progressPrinter(output);
+  const progress = progressTo();
   try {
-    for await (const record of context.runs.progress(id)) show(record);
+    for await (const record of context.runs.progress(id))
+      if (Number(record['at']) >= since) progress.show(record);
     await context.runs.wait(id);
   } finally {
+    progress.end();
     stopListening();
   }
   const run = await context.runs.show(id);
@@ -111,28 +112,6 @@ async function follow(context: Context, output: Output, id: string): Promise<voi
     check.detail,
   ]);
   output.answer(value, `${table(['gate', 'check', ''], checks)}\nrun ${id}\nrelease ${release}`);
-}
-
-/** One line per step; on a terminal the line of a stage is written over. */
-function progressPrinter(output: Output): (record: ProgressRecord) => void {
-  const live = process.stderr.isTTY;
-  let stage = '';
-  return (record) => {
-    const { stage: now, step, of, steps = of, at: _, ...numbers } = record;
-    const metrics = Object.entries(numbers)
-      .filter(([, value]) => typeof value === 'number')
-      .map(([name, value]) => `${name} ${Number((value as number).toPrecision(4))}`);
-    const line = [
-      now,
-      step === undefined ? '' : steps ? `${step}/${String(steps)}` : step,
-      ...metrics,
-    ]
-      .filter((word) => word !== '')
-      .join('  ');
-    if (!live) return output.note(line);
-    process.stderr.write(`${now === stage ? '\r\x1b[K' : '\n'}${line}`);
-    stage = now;
-  };
 }
 
 function failureOf({ id, status, failure }: Run): RapportError {
