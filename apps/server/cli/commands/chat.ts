@@ -7,7 +7,6 @@ import * as v from 'valibot';
 import { RapportError, type ChatMessage } from '@rapport/core';
 import type { Context } from '../../context.ts';
 import { placeOf } from '../../models.ts';
-import { readAdapter } from '../../trainer/peft.ts';
 import {
   BACKENDS,
   GREEDY,
@@ -17,7 +16,7 @@ import {
   type Backend,
   type Generated,
 } from '../../speaking.ts';
-import { findModel, isRelease, releaseFiles } from '../model.ts';
+import { findModel, isRelease, openRelease } from '../model.ts';
 import type { Output } from '../output.ts';
 import { common, inFolderOrNew, whole, withModel, type CommonFlags } from '../session.ts';
 
@@ -123,10 +122,8 @@ async function open(context: Context, flags: SpeakFlags): Promise<Voice> {
   const { backend } = flags;
   if (!release)
     return Voice.open(await placeOf(await findModel(context, flags.model)), given, backend);
-  const { place, adapter } = await releaseFiles(context, name!);
-  if (given || !adapter) return Voice.open(place, given, backend);
-  const { path } = await context.blobs.need(adapter.digest);
-  return Voice.open(place, await readAdapter(path, adapter), backend);
+  const { place, adapter } = await openRelease(context, name!);
+  return Voice.open(place, given ?? adapter, backend);
 }
 
 async function reply(

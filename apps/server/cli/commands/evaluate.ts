@@ -4,14 +4,15 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Option, type Command } from 'commander';
 import { RapportError, type Adapter } from '@rapport/core';
-import { Speaker, arena, evaluateReward, simulate } from '@rapport/rlhf';
+import { Speaker, arena, evaluateReward, questionOf, simulate } from '@rapport/rlhf';
 import type { Annotator, Instruction, RewardOptions, SimulationSpec } from '@rapport/rlhf';
 import type { Context } from '../../context.ts';
-import { openModel, placeOf, tokenizerOf } from '../../models.ts';
+import { openModel, placeOf, tokenizerOf, type ModelPlace } from '../../models.ts';
 import { nodeRuntime } from '../../node-runtime.ts';
-import { readAdapter, writeAdapter } from '../../trainer/peft.ts';
+import { registerBase } from '../../releases/base.ts';
+import { writeAdapter } from '../../trainer/peft.ts';
 import { linesOf, readConfig } from '../json-files.ts';
-import { findModel, releaseFiles } from '../model.ts';
+import { findModel, openRelease } from '../model.ts';
 import { listing, table, type Output } from '../output.ts';
 import { asked, rankingsOfRows, type PreferenceRow } from '../preference-rows.ts';
 import {
@@ -128,12 +129,9 @@ export function evaluateCommands(program: Command): void {
       const opened = await openForTraining(context, flags.model);
       const rankings = (rows: PreferenceRow[]) => rankingsOfRows(rows, opened.tokenizer);
       const { heads, centring, margin, labelSmoothing, seed } = flags;
-      const run = evaluateReward(
-        { train: rankings(train), test: rankings(test) },
-        opened,
-        { heads, centring, margin, labelSmoothing, seed },
-      );
-      const report = await follow(run, output);
+      const pairs = { train: rankings(train), test: rankings(test) };
+      const options = { heads, centring, margin, labelSmoothing, seed };
+      const report = await follow(evaluateReward(pairs, opened, options), output);
       const seconds = (performance.now() - started) / 1000;
       output.answer({ ...report, seconds }, listing({ ...report, seconds }));
     }),
@@ -168,8 +166,11 @@ function sizesOf({ method, votes, replies }: SimulateFlags) {
   return { votes: prompts * Math.max(replies, 2), replies: Math.max(replies, 2), pairs: votes };
 }
 
-async function openForTraining(context: Context, spec: string | undefined) {
-  const checkpoint = await openModel(await placeOf(await findModel(context, spec)));
+const openForTraining = async (context: Context, spec: string | undefined) =>
+  openPlace(await placeOf(await findModel(context, spec)));
+
+async function openPlace(place: ModelPlace) {
+  const checkpoint = await openModel(place);
   return {
     checkpoint,
     tokenizer: await tokenizerOf(checkpoint),
@@ -216,48 +217,70 @@ const noAnnotator = (message: string, cause?: unknown) =>
   );
 
 async function fight(context: Context, flags: ArenaFlags, output: Output) {
+  const { samples: replies, maxTokens } = flags;
   const names = flags.releases.split(',').filter(Boolean);
   if (names.length < 2) throw usage('--releases needs two or more names, with commas.');
-  const { checkpoint, tokenizer, runtime } = await openForTraining(context, flags.model);
+  needDifferent(names);
   const annotator = await annotatorOf(flags.annotator);
-  const lines = await linesOf<Instruction>(flags.prompts);
-  const questions = lines.map(({ instruction, input }) =>
-    input ? `${instruction}\n\n${input}` : instruction,
-  );
-  const prompts = questions.map((content) => asked([{ role: 'user', content }], tokenizer));
-  const speaker = await Speaker.create(checkpoint, runtime, {
-    endOfTurn: tokenizer.endOfTurn,
-    fromLayer: 0,
-  });
-  const contestants = new Map<string, number[][]>();
-  for (const [i, name] of names.entries()) {
-    const { samples: replies, maxTokens } = flags;
-    const adapter = await adapterOf(context, name);
-    output.note(`${name} speaks`);
-    const run = speaker.sample(prompts, {
-      replies,
-      maxTokens,
-      temperature: 0.9,
-      seed: i + 1,
-      adapter,
-    });
+  const questions = (await linesOf<Instruction>(flags.prompts)).map(questionOf);
+  const contestants: Contestant[] = [];
+  for (const name of names) contestants.push(await contestantOf(context, name, flags.model));
+  needDifferent(contestants.map(({ id }) => id));
+  const scores = new Map<string, number[][]>();
+  let stage: Awaited<ReturnType<typeof stageOf>> | undefined;
+  for (const [i, { base, place, adapter }] of contestants.entries()) {
+    if (stage?.base !== base) {
+      await stage?.speaker.dispose();
+      stage = await stageOf(base, place, questions);
+    }
+    const { speaker, prompts, tokenizer } = stage;
+    output.note(`${names[i]} speaks`);
+    const sampling = { replies, maxTokens, temperature: 0.9, seed: i + 1, adapter };
+    const run = speaker.sample(prompts, sampling);
     let next = await run.next();
     while (!next.done) next = await run.next();
-    const scores = next.value.map((list, p) =>
-      list.map((r) =>
-        annotator(questions[p]!, tokenizer.decode(r.tokens, { skipSpecial: true }).trim()),
+    const said = next.value.map((list, p) =>
+      list.map(({ tokens }) =>
+        annotator(questions[p]!, tokenizer.decode(tokens, { skipSpecial: true }).trim()),
       ),
     );
-    contestants.set(name, scores);
+    scores.set(names[i]!, said);
   }
-  await speaker.dispose();
-  return arena(contestants);
+  await stage?.speaker.dispose();
+  return arena(scores);
 }
 
-async function adapterOf(context: Context, name: string): Promise<Adapter | null> {
-  if (name === 'base') return null;
-  const { adapter } = await releaseFiles(context, name);
-  return adapter ? readAdapter((await context.blobs.need(adapter.digest)).path, adapter) : null;
+function needDifferent(names: readonly string[]): void {
+  if (new Set(names).size < names.length) throw usage('--releases names one of them twice.');
+}
+
+/** Who is compared: a release on its own base, or with the id `base` the bare model. */
+interface Contestant {
+  id: string;
+  /** Digest of the model it speaks by. */
+  base: string;
+  place: ModelPlace;
+  adapter: Adapter | null;
+}
+
+async function contestantOf(
+  context: Context,
+  name: string,
+  spec: string | undefined,
+): Promise<Contestant> {
+  if (name !== 'base') return openRelease(context, name);
+  const model = await findModel(context, spec);
+  const { digest } = await registerBase(context.blobs, model);
+  return { id: name, base: digest, place: await placeOf(model), adapter: null };
+}
+
+/** Opens a base for those who speak by it, with the questions as it reads them. */
+async function stageOf(base: string, place: ModelPlace, questions: readonly string[]) {
+  const { checkpoint, tokenizer, runtime } = await openPlace(place);
+  const { endOfTurn } = tokenizer;
+  const speaker = await Speaker.create(checkpoint, runtime, { endOfTurn, fromLayer: 0 });
+  const prompts = questions.map((content) => asked([{ role: 'user', content }], tokenizer));
+  return { base, tokenizer, speaker, prompts };
 }
 
 /** A share from 0 to 1. */
