@@ -74,6 +74,7 @@ async function baseReplies(): Promise<BaseSamples> {
 /** The person's ranking of each prompt's replies, as the page would send it. */
 function eventsOf(voted: BaseSamples['voted']) {
   const mistakes = new Random(seed * 31 + 6);
+  const ids = new Random(seed * 31 + 7);
   return voted.map((replies) => {
     const prompt = tokenizer.decode(replies[0]!.prompt);
     const question = prompts.find((line) =>
@@ -81,7 +82,7 @@ function eventsOf(voted: BaseSamples['voted']) {
     )!;
     const scores = replies.map((reply) => score(questionOf(question), textOf(reply)));
     return {
-      id: crypto.randomUUID(),
+      id: idFrom(ids),
       type: 'ranking',
       v: 1,
       at: Date.now(),
@@ -104,6 +105,12 @@ function eventsOf(voted: BaseSamples['voted']) {
       },
     };
   });
+}
+
+/** A random UUID that the seed decides: judgements are learned from in the order of their ids. */
+function idFrom(random: Random): string {
+  const hex = Array.from({ length: 32 }, () => random.integer(16).toString(16)).join('');
+  return hex.replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12})$/, '$1-$2-4$3-8$4-$5');
 }
 
 say('the base replies');
