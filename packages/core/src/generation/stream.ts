@@ -46,7 +46,8 @@ export class Stream {
     this.#drawn++;
     if (id === this.#endOfTurn) this.finish = 'stop';
     else if (this.#drawn >= this.#most) this.finish = 'length';
-    const text = this.#decoder.push(id) + (this.finish ? this.#decoder.flush() : '');
+    // At the limit a character may be half said: its tokens are kept, and it comes whole with what goes on.
+    const text = this.#decoder.push(id) + (this.finish === 'stop' ? this.#decoder.flush() : '');
     const { certain, stopped } = this.#held.push({ id, logprob, text });
     if (stopped) this.finish = 'stop';
     else if (this.finish) certain.push(...this.#held.flush());
