@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import * as ort from 'onnxruntime-node';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { tinyCheckpoint, type TinyName } from '../../../../tests/support/tiny.ts';
@@ -239,6 +240,32 @@ describe('a conversation longer than the context of 64 tokens', () => {
     expect(replies[0]!.droppedTurns).toBeGreaterThan(0);
     const used = gpt2.prompt(request).tokens.length + replies[0]!.tokens.length;
     expect(used).toBeLessThanOrEqual(64);
+  });
+
+  test('is read from the same turn on when its reply goes on', () => {
+    const sizes = fc.array(fc.integer({ min: 1, max: 8 }), { minLength: 1, maxLength: 9 });
+    const property = fc.property(
+      sizes,
+      fc.integer({ min: 1, max: 40 }),
+      fc.nat(),
+      (lengths, maxTokens, said) => {
+        const turns = lengths.flatMap((size): ChatMessage[] => [
+          { role: 'user', content: 'a'.repeat(size) },
+          { role: 'assistant', content: 'b'.repeat(size) },
+        ]);
+        const promptFor = (left: number, prefix: number[]) =>
+          engine.prompt({
+            messages: turns.slice(0, -1),
+            samplings: [{ ...FREE, maxTokens: left }],
+            prefix,
+          });
+        const begun = promptFor(maxTokens, []);
+        const before = said % Math.min(maxTokens, 64 - begun.tokens.length);
+        const prefix = Array.from({ length: before }, () => 9);
+        expect(promptFor(maxTokens - before, prefix)).toEqual(begun);
+      },
+    );
+    fc.assert(property);
   });
 
   test('with a reply to continue leaves room for it', async () => {

@@ -101,11 +101,18 @@ export class ChatEngine {
     return logits.map((x) => x - best - Math.log(sum));
   }
 
-  /** What is read for `messages`: all of them, or the newest turns where the context is too short. */
+  /**
+   * What is read for `messages`: all of them, or the newest turns where the context is too short. A reply that goes
+   * on is read after the turns it began with, as long as there is room for more after it.
+   */
   prompt({ messages, samplings, prefix = [] }: SpeakRequest): Prompt {
-    const context = this.#checkpoint.config.context - prefix.length;
-    const replyTokens = Math.max(...samplings.map(({ maxTokens }) => maxTokens));
-    return fitContext(this.#tokenizer, messages, { context, replyTokens });
+    const { context } = this.#checkpoint.config;
+    const said = prefix.length;
+    const most = Math.max(...samplings.map(({ maxTokens }) => maxTokens));
+    const fit = (room: number, replyTokens: number) =>
+      fitContext(this.#tokenizer, messages, { context: room, replyTokens });
+    const begun = fit(context, said + most);
+    return begun.tokens.length + said < context ? begun : fit(context - said, most);
   }
 
   /**
