@@ -48,6 +48,7 @@ const rate = (thumb: typeof good | typeof bad) =>
   saveVote(db, replies[0]!, { ...thumb, reasons: [...thumb.reasons] });
 const outbox = () => db.outbox.orderBy('id').toArray();
 const markSent = () => db.outbox.toCollection().modify({ state: 'sent' });
+const markTried = () => db.outbox.toCollection().modify({ tried: true });
 
 test('before consent a vote is held, and says so in itself', async () => {
   await rate(good);
@@ -64,6 +65,14 @@ test('consent frees what is held in this conversation, withdrawing it holds the 
   expect(await outbox()).toMatchObject([{ state: 'held', event: { consent: false } }]);
   await setShare(db, 'another', true);
   expect(await outbox()).toMatchObject([{ state: 'held' }]);
+});
+
+test('withdrawn consent also holds back what waits for a newer server', async () => {
+  await setShare(db, conversation.id, true);
+  await rate(good);
+  await db.outbox.toCollection().modify({ state: 'deferred' });
+  await setShare(db, conversation.id, false);
+  expect(await outbox()).toMatchObject([{ state: 'held', event: { consent: false } }]);
 });
 
 test('a vote carries the prompt, the reply and its provenance', async () => {
@@ -119,23 +128,71 @@ test('changing a vote that was sent is a new event that supersedes it', async ()
   expect(second!.state).toBe('pending');
 });
 
-test('removing a vote that never left leaves no trace', async () => {
+test('changing a vote that was refused replaces it, and corrects what was sent before', async () => {
+  await setShare(db, conversation.id, true);
   await rate(good);
-  await withdraw(db, replies[0]!.id);
-  expect(await outbox()).toEqual([]);
-  expect(await db.feedback.count()).toBe(0);
+  await markSent();
+  await rate(bad);
+  const [first, second] = await outbox();
+  await db.outbox.update(second!.id, { state: 'rejected', code: 'schema' });
+  await rate(good);
+  expect(await outbox()).toMatchObject([
+    { id: first!.id },
+    { state: 'pending', event: { supersedes: first!.id } },
+  ]);
 });
+
+test.each([false, true])(
+  'removing a vote that never left leaves no trace, shared: %s',
+  async (share) => {
+    await setShare(db, conversation.id, share);
+    await rate(good);
+    await withdraw(db, replies[0]!.id);
+    expect(await outbox()).toEqual([]);
+    expect(await db.feedback.count()).toBe(0);
+  },
+);
+
+test.each([true, false])(
+  'removing a vote that may have arrived erases it, still shared: %s',
+  async (share) => {
+    await setShare(db, conversation.id, true);
+    await rate(good);
+    await markTried();
+    const [vote] = await outbox();
+    await setShare(db, conversation.id, share);
+    await withdraw(db, replies[0]!.id);
+    expect(await outbox()).toMatchObject([
+      { state: 'pending', event: { type: 'erase', supersedes: vote!.id } },
+    ]);
+  },
+);
 
 test('removing a vote that was sent erases it on the server, consent or not', async () => {
   await setShare(db, conversation.id, true);
   await rate(good);
   await markSent();
+  const [sent] = await outbox();
   await setShare(db, conversation.id, false);
   await rate(bad);
   await withdraw(db, replies[0]!.id);
+  expect(await outbox()).toMatchObject([
+    { state: 'pending', event: { type: 'erase', supersedes: sent!.id } },
+  ]);
+});
+
+test('what is erased on the server is forgotten here, with what it had corrected', async () => {
+  await setShare(db, conversation.id, true);
+  await rate(bad);
+  await markSent();
+  await rate(good);
+  await markSent();
+  const newest = (await outbox())[1]!;
+  await erase(db, newest.id);
   const rows = await outbox();
-  expect(rows.map(({ event }) => event.type)).toEqual(['vote', 'erase']);
-  expect(rows[1]).toMatchObject({ state: 'pending', event: { supersedes: rows[0]!.id } });
+  expect(rows).toMatchObject([{ event: { type: 'erase', supersedes: newest.id } }]);
+  expect(JSON.stringify(rows)).not.toContain('Reply 0');
+  expect(await db.feedback.count()).toBe(0);
 });
 
 test('a ranking keeps its ties and can be changed', async () => {
@@ -181,7 +238,9 @@ test('a crash between feedback and outbox cannot happen: both are written or nei
 test('every event that may leave is one that the server understands', async () => {
   await setShare(db, conversation.id, true);
   await rate(good);
+  await markTried();
   await rate(bad);
+  await saveVote(db, replies[1]!, { value: 1, reasons: [], comment: '' });
   await saveRanking(db, replies[0]!.group!, replies, [1, 2, 2]);
   await reportRelease(db, 'base', 'golden test failed');
   await withdraw(db, replies[0]!.id);

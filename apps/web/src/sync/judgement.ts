@@ -6,7 +6,13 @@ import { turnsOf } from '../chat/conversation.ts';
 import { pathTo } from '../chat/tree.ts';
 import type { ChatTurn } from '../workers/inference.ts';
 import { eraseEvent, rankingEvent, reportEvent, voteEvent, type Written } from './events.ts';
-import type { FeedbackRow, OutboxRow, OutboxState, Thumb } from './rows.ts';
+import {
+  mayBeThere,
+  type FeedbackRow,
+  type OutboxRow,
+  type OutboxState,
+  type Thumb,
+} from './rows.ts';
 
 /** Rows that belong to no conversation: reports about releases. */
 const NO_CONVERSATION = '';
@@ -79,13 +85,14 @@ export async function setShare(
   conversationId: string,
   share: boolean,
 ): Promise<void> {
-  const [from, to]: OutboxState[] = share ? ['held', 'pending'] : ['pending', 'held'];
+  const from: OutboxState[] = share ? ['held'] : ['pending', 'deferred'];
   await inOneTransaction(db, async () => {
     await db.conversations.update(conversationId, { share });
     await db.outbox
-      .where({ conversationId, state: from! })
+      .where('[conversationId+state]')
+      .anyOf(from.map((state) => [conversationId, state]))
       .and((row) => row.event.type !== 'erase')
-      .modify((row) => moveTo(row, to!));
+      .modify((row) => moveTo(row, share ? 'pending' : 'held'));
     if (!share) return;
     await db.outbox
       .where({ conversationId: NO_CONVERSATION, state: 'held' })
@@ -120,15 +127,20 @@ async function sceneOf(db: Database, reply: Message): Promise<Scene> {
 }
 
 /** Removes the event of a judgement if it never left; gives the id of the one that may have. */
-async function takeBack(db: Database, row: FeedbackRow): Promise<string | undefined> {
-  const sent = await db.outbox.get(row.eventId);
-  if (!sent || sent.state === 'rejected') return undefined;
-  if (sent.state !== 'held') return sent.id;
-  await db.outbox.delete(sent.id);
-  return sent.event.supersedes;
+async function takeBack(db: Database, { eventId }: FeedbackRow): Promise<string | undefined> {
+  const row = await db.outbox.get(eventId);
+  if (!row || mayBeThere(row)) return row?.id;
+  await db.outbox.delete(row.id);
+  return row.event.supersedes;
 }
 
+/** Has the server forget an event and those it corrected, as this device does; only the id is kept, to name it. */
 async function addErasure(db: Database, conversationId: string, eventId: string): Promise<void> {
+  for (let id: string | undefined = eventId; id;) {
+    const row: OutboxRow | undefined = await db.outbox.get(id);
+    await db.outbox.delete(id);
+    id = row?.event.supersedes;
+  }
   // Taking back needs no consent: it only ever makes the server know less.
   await db.outbox.add(outboxRow({ id: conversationId, share: true }, eraseEvent(eventId)));
 }

@@ -44,6 +44,12 @@ export interface OutboxRow {
   event: FeedbackEvent;
   /** What redaction took out; stays on the device. */
   redacted: RedactedSpan[];
+  /** A request has carried it, and the server has not said that it did not keep it. */
+  tried?: boolean;
   code?: string;
   sentAt?: number;
 }
+
+/** Whether the server may have the event: what it may have is erased there, the rest is simply dropped. */
+export const mayBeThere = ({ state, tried }: OutboxRow): boolean =>
+  state === 'sent' || tried === true;

@@ -125,6 +125,39 @@ test('Retry-After wins over the jitter', async () => {
   expect(await senderTo(server).attempt()).toBe(7000);
 });
 
+test('what was tried is marked as long as the server may have it', async () => {
+  const server = new Server();
+  server.faults = ['drop'];
+  const [fine, wrong, newer] = await put('pending', 3);
+  const answers: Record<string, { status: string }> = {
+    [wrong!]: { status: 'rejected' },
+    [newer!]: { status: 'deferred' },
+  };
+  server.statusOf = (id) => answers[id] ?? { status: 'accepted' };
+  const tried = async () =>
+    (await db.outbox.bulkGet([fine!, wrong!, newer!])).map((row) => row!.tried);
+  const sender = senderTo(server);
+  await sender.attempt();
+  expect(await tried()).toEqual([true, true, true]);
+  await sender.attempt();
+  expect(await tried()).toEqual([true, false, false]);
+});
+
+test('consent that is withdrawn while a request is under way holds back what was not taken', async () => {
+  const server = new Server();
+  const [taken, newer] = await put('pending', 2);
+  server.statusOf = (id) => ({ status: id === newer ? 'deferred' : 'accepted' });
+  const { fetch } = server;
+  server.fetch = async (...call) => {
+    const response = await fetch(...call);
+    if (call[0] === '/v1/events') await db.outbox.toCollection().modify({ state: 'held' });
+    return response;
+  };
+  await senderTo(server).attempt();
+  expect(await db.outbox.get(taken!)).toMatchObject({ state: 'sent' });
+  expect(await db.outbox.get(newer!)).toMatchObject({ state: 'held', tried: false });
+});
+
 test('waits grow from one second to five minutes and start over after a success', async () => {
   const server = new Server();
   server.faults = Array<Fault>(12).fill('drop');

@@ -9,6 +9,14 @@ const BATCH = { most: 500, bytes: 900 * 1024, flushBytes: 60 * 1024 };
 const RETRY_MS = { first: 1000, most: 5 * 60_000 };
 const IDLE_MS = 60_000;
 const SENDER_LOCK = 'rapport-sender';
+/** What becomes of an event by the status that the server gives it. */
+const STATES: Readonly<Record<string, OutboxState>> = {
+  accepted: 'sent',
+  duplicate: 'sent',
+  tombstoned: 'sent',
+  deferred: 'deferred',
+  rejected: 'rejected',
+};
 /** Under which this device's enrolment is remembered. */
 export const DEVICE_KEY = 'device';
 
@@ -56,9 +64,10 @@ export class Sender {
   /** One attempt; gives the milliseconds until the next. Never throws. */
   async attempt(): Promise<number> {
     try {
-      const rows = await this.#nextBatch(this.#batchSize, BATCH.bytes);
-      if (rows.length === 0) return IDLE_MS;
+      if (!(await this.#hasMore())) return IDLE_MS;
       const device = await this.#device();
+      const rows = await this.#takeBatch(this.#batchSize, BATCH.bytes);
+      if (rows.length === 0) return IDLE_MS;
       const response = await this.#post(rows, device, false);
       return await this.#digest(rows, response);
     } catch {
@@ -70,8 +79,9 @@ export class Sender {
   async flush(): Promise<void> {
     if (!this.#leading) return;
     const device = await recall<Device>(this.#db, DEVICE_KEY);
-    const rows = await this.#nextBatch(this.#batchSize, BATCH.flushBytes);
-    if (device && rows.length > 0) await this.#post(rows, device, true).catch(() => undefined);
+    if (!device) return;
+    const rows = await this.#takeBatch(this.#batchSize, BATCH.flushBytes);
+    if (rows.length > 0) await this.#post(rows, device, true).catch(() => undefined);
   }
 
   async #loop(signal: AbortSignal): Promise<void> {
@@ -104,15 +114,26 @@ export class Sender {
     this.#wake = undefined;
   }
 
-  async #nextBatch(most: number, bytes: number): Promise<OutboxRow[]> {
-    const pending = await this.#db.outbox.where({ state: 'pending' }).sortBy('id');
-    let size = 0;
-    const fitting = pending.slice(0, most).findIndex((row) => {
-      size += new TextEncoder().encode(JSON.stringify(row.event)).length + 1;
-      return size > bytes;
+  async #hasMore(): Promise<boolean> {
+    return (await this.#db.outbox.where({ state: 'pending' }).count()) > 0;
+  }
+
+  /** What is sent next. It is marked before it leaves, so that whoever takes it back has it erased. */
+  async #takeBatch(most: number, bytes: number): Promise<OutboxRow[]> {
+    const { outbox } = this.#db;
+    return this.#db.transaction('rw', outbox, async () => {
+      const pending = await outbox.where({ state: 'pending' }).sortBy('id');
+      let size = 0;
+      const fitting = pending.slice(0, most).findIndex((row) => {
+        size += new TextEncoder().encode(JSON.stringify(row.event)).length + 1;
+        return size > bytes;
+      });
+      // One event that is too large alone still goes: the server's refusal makes it visible.
+      const batch = pending.slice(0, fitting === -1 ? most : Math.max(1, fitting));
+      const fresh = batch.filter(({ tried }) => !tried);
+      await outbox.bulkUpdate(fresh.map(({ id }) => ({ key: id, changes: { tried: true } })));
+      return batch;
     });
-    // One event that is too large alone still goes: the server's refusal makes it visible.
-    return pending.slice(0, fitting === -1 ? most : Math.max(1, fitting));
   }
 
   async #device(): Promise<Device> {
@@ -144,8 +165,7 @@ export class Sender {
       await this.#settle(rows, answer);
       this.#failures = 0;
       this.#batchSize = Math.min(BATCH.most, this.#batchSize * 2);
-      const more = (await this.#db.outbox.where({ state: 'pending' }).count()) > 0;
-      return more ? Math.max(answer.minIntervalMs ?? 0, 50) : IDLE_MS;
+      return (await this.#hasMore()) ? Math.max(answer.minIntervalMs ?? 0, 50) : IDLE_MS;
     }
     if (response.status === 401 || response.status === 403) {
       await this.#db.remembered.delete(DEVICE_KEY);
@@ -160,29 +180,30 @@ export class Sender {
       this.#batchSize = Math.max(1, Math.floor(rows.length / 2));
       return 0;
     }
-    await this.#db.outbox.update(rows[0]!.id, { state: 'rejected', code: 'too_large' });
+    const refused = { state: 'rejected', code: 'too_large', tried: false } as const;
+    await this.#db.outbox.update(rows[0]!.id, refused);
     return 0;
   }
 
   async #settle(rows: OutboxRow[], { results }: BatchAnswer): Promise<void> {
     const asked = new Set(rows.map(({ id }) => id));
-    const states: Record<string, OutboxState> = {
-      accepted: 'sent',
-      duplicate: 'sent',
-      tombstoned: 'sent',
-      deferred: 'deferred',
-      rejected: 'rejected',
-    };
-    const known = results.flatMap(({ id, status, code }) =>
-      id !== null && asked.has(id) && states[status] ? [{ id, status, code }] : [],
+    const known = new Map(
+      results.flatMap(({ id, status, code }) => {
+        const state = STATES[status];
+        return id !== null && asked.has(id) && state ? [[id, { state, code }] as const] : [];
+      }),
     );
-    if (known.length === 0) throw new Error('no result for any event of the batch');
-    await this.#db.outbox.bulkUpdate(
-      known.map(({ id, status, code }) => ({
-        key: id,
-        changes: { state: states[status]!, ...(code && { code }), sentAt: Date.now() },
-      })),
-    );
+    if (known.size === 0) throw new Error('no result for any event of the batch');
+    await this.#db.outbox
+      .where('id')
+      .anyOf([...known.keys()])
+      .modify((row) => {
+        const { state, code } = known.get(row.id)!;
+        row.tried = state === 'sent';
+        // Consent that was withdrawn meanwhile holds back what is not there yet.
+        if (!row.tried && row.state !== 'pending') return;
+        Object.assign(row, { state, sentAt: Date.now(), ...(code && { code }) });
+      });
   }
 
   #backOff(): number {
