@@ -50,6 +50,7 @@ export class World {
   #waiting: { tab: Tab; lead: () => void }[] = [];
   #leader: Tab | undefined;
   #fault: Fault = 'none';
+  #nowMs = 0;
   #app!: ReturnType<typeof createApp>;
   readonly judgements: Judgement[] = [];
 
@@ -77,8 +78,12 @@ export class World {
     tab.sender = new Sender(this.#page, {
       fetch: (path, init) => this.#carry(tab, path as string, init!),
       random: () => 1,
-      setTimer: (run) => {
-        tab.timer = run;
+      now: () => this.#nowMs,
+      setTimer: (run, ms) => {
+        tab.timer = () => {
+          this.#nowMs += ms;
+          run();
+        };
         return () => (tab.timer = undefined);
       },
     });

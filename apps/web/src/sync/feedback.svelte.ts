@@ -102,7 +102,7 @@ export class Feedback {
   }
 
   sendNow(): void {
-    this.#sender.wake();
+    this.#sender.sendNow();
   }
 }
 

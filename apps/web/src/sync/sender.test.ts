@@ -1,6 +1,6 @@
 import 'fake-indexeddb/auto';
 import fc from 'fast-check';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { openDatabase, recall, type Database } from '../db/database.ts';
 import { uuidv7 } from '../db/uuid.ts';
 import type { OutboxRow, OutboxState } from './rows.ts';
@@ -27,6 +27,7 @@ class Server {
   stored = new Map<string, unknown>();
   enrolled = 0;
   posts = 0;
+  minIntervalMs = 0;
   sizes: number[] = [];
   faults: Fault[] = [];
   statusOf: (id: string) => { status: string; code?: string } = () => ({ status: 'accepted' });
@@ -51,16 +52,47 @@ class Server {
       return { id: event.id, ...answer };
     });
     if (fault === 'timeout-after-commit') throw new TypeError('timeout');
-    return Response.json({ results, minIntervalMs: 0 });
+    return Response.json({ results, minIntervalMs: this.minIntervalMs });
   };
 }
 
-function senderTo(server: Server) {
-  return new Sender(db, {
-    fetch: server.fetch as never,
-    random: () => 1,
-    setTimer: () => () => {},
-  });
+/** Time that passes when it is told to. */
+class Clock {
+  ms = 0;
+  /** How long each timer was set for. */
+  waits: number[] = [];
+  #timers: { at: number; run: () => void }[] = [];
+
+  now = () => this.ms;
+
+  setTimer = (run: () => void, ms: number) => {
+    const timer = { at: this.ms + ms, run };
+    this.waits.push(ms);
+    this.#timers.push(timer);
+    return () => void (this.#timers = this.#timers.filter((other) => other !== timer));
+  };
+
+  pass(ms: number): void {
+    this.ms += ms;
+    const due = this.#timers.filter(({ at }) => at <= this.ms);
+    this.#timers = this.#timers.filter(({ at }) => at > this.ms);
+    for (const { run } of due) run();
+  }
+}
+
+function senderTo(server: Server, { now, setTimer } = new Clock()) {
+  return new Sender(db, { fetch: server.fetch as never, random: () => 1, now, setTimer });
+}
+
+const soon = (check: () => unknown) => vi.waitFor(check, 20_000);
+
+/** A sender that leads, once it waits for the first time. */
+async function leading(server: Server, clock: Clock): Promise<Sender> {
+  const sender = senderTo(server, clock);
+  const locks = { request: (_: string, __: object, lead: () => Promise<void>) => lead() };
+  void sender.lead(locks as never, new AbortController().signal);
+  await soon(() => expect(clock.waits).toHaveLength(1));
+  return sender;
 }
 const states = async () => (await db.outbox.toArray()).map(({ state }) => state);
 
@@ -123,6 +155,46 @@ test('Retry-After wins over the jitter', async () => {
   server.faults = [429];
   await put('pending');
   expect(await senderTo(server).attempt()).toBe(7000);
+});
+
+test('a change does not cut short the wait that the server asked for; the person does', async () => {
+  const server = new Server();
+  server.faults = [429, 429];
+  await put('pending');
+  const clock = new Clock();
+  const sender = await leading(server, clock);
+  clock.pass(3000);
+  sender.wake();
+  await soon(() => expect(clock.waits).toEqual([7000, 4000]));
+  expect(server.posts).toBe(1);
+  sender.sendNow();
+  await soon(() => expect(clock.waits).toEqual([7000, 4000, 7000]));
+  expect(server.posts).toBe(2);
+  clock.pass(7000);
+  await soon(async () => expect(await states()).toEqual(['sent']));
+});
+
+test('what comes soon after a batch waits for as long as the server asked', async () => {
+  const server = new Server();
+  server.minIntervalMs = 5000;
+  await put('pending');
+  const clock = new Clock();
+  const sender = await leading(server, clock);
+  await put('pending');
+  sender.wake();
+  await soon(() => expect(clock.waits).toEqual([60_000, 5000]));
+  expect(server.posts).toBe(1);
+  clock.pass(5000);
+  await soon(() => expect(server.posts).toBe(2));
+});
+
+test('a change ends the wait after a broken connection', async () => {
+  const server = new Server();
+  server.faults = ['drop'];
+  await put('pending');
+  const sender = await leading(server, new Clock());
+  sender.wake();
+  await soon(async () => expect(await states()).toEqual(['sent']));
 });
 
 test('what was tried is marked as long as the server may have it', async () => {

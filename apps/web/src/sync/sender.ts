@@ -29,6 +29,8 @@ export interface Device {
 export interface SenderSurroundings {
   fetch: typeof globalThis.fetch;
   random(): number;
+  /** Milliseconds since some moment; never goes back. */
+  now(): number;
   setTimer(run: () => void, ms: number): () => void;
 }
 
@@ -37,6 +39,8 @@ export class Sender {
   readonly #around: SenderSurroundings;
   #batchSize = BATCH.most;
   #failures = 0;
+  /** Until when the server asked to be left alone. */
+  #notBefore = 0;
   #leading = false;
   #wake: (() => void) | undefined;
   #woken = false;
@@ -55,10 +59,19 @@ export class Sender {
     }
   }
 
-  /** Tries now instead of waiting: something was added, the network is back, the page is seen again. */
+  /**
+   * Tries now instead of waiting: something was added, the network is back, the page is seen again. Waits on for as
+   * long as the server asked.
+   */
   wake(): void {
     this.#woken = true;
     this.#wake?.();
+  }
+
+  /** Tries now, whatever the server asked: the person wants it. */
+  sendNow(): void {
+    this.#notBefore = 0;
+    this.wake();
   }
 
   /** One attempt; gives the milliseconds until the next. Never throws. */
@@ -77,7 +90,7 @@ export class Sender {
 
   /** A last try while the page goes away; the answer is not waited for, ids make a repeat harmless. */
   async flush(): Promise<void> {
-    if (!this.#leading) return;
+    if (!this.#leading || this.#around.now() < this.#notBefore) return;
     const device = await recall<Device>(this.#db, DEVICE_KEY);
     if (!device) return;
     const rows = await this.#takeBatch(this.#batchSize, BATCH.flushBytes);
@@ -88,9 +101,12 @@ export class Sender {
     this.#leading = true;
     await this.#reviveDeferred();
     while (!signal.aborted) {
-      this.#woken = false;
-      const delayMs = await this.attempt();
-      await this.#sleep(delayMs, signal);
+      let waitMs = await this.attempt();
+      do {
+        await this.#sleep(waitMs, signal);
+        this.#woken = false;
+        waitMs = this.#notBefore - this.#around.now();
+      } while (waitMs > 0 && !signal.aborted);
     }
     this.#leading = false;
   }
@@ -165,14 +181,21 @@ export class Sender {
       await this.#settle(rows, answer);
       this.#failures = 0;
       this.#batchSize = Math.min(BATCH.most, this.#batchSize * 2);
-      return (await this.#hasMore()) ? Math.max(answer.minIntervalMs ?? 0, 50) : IDLE_MS;
+      const pauseMs = this.#hold(Math.max(answer.minIntervalMs ?? 0, 50));
+      return (await this.#hasMore()) ? pauseMs : IDLE_MS;
     }
     if (response.status === 401 || response.status === 403) {
       await this.#db.remembered.delete(DEVICE_KEY);
       return this.#backOff();
     }
     if (response.status === 413) return this.#halve(rows);
-    return Math.max(this.#backOff(), retryAfterMs(response));
+    return Math.max(this.#backOff(), this.#hold(retryAfterMs(response)));
+  }
+
+  /** Leaves the server alone for so long. */
+  #hold(ms: number): number {
+    this.#notBefore = this.#around.now() + ms;
+    return ms;
   }
 
   async #halve(rows: OutboxRow[]): Promise<number> {
@@ -224,6 +247,7 @@ function ofTheBrowser(): SenderSurroundings {
   return {
     fetch: (...call) => fetch(...call),
     random: Math.random,
+    now: () => performance.now(),
     setTimer(run, ms) {
       const timer = setTimeout(run, ms);
       return () => clearTimeout(timer);
