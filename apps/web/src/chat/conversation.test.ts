@@ -1,6 +1,7 @@
 import 'fake-indexeddb/auto';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openDatabase, type Database } from '../db/database.ts';
+import type { OutboxRow } from '../sync/rows.ts';
 import {
   addPrompt,
   addReplies,
@@ -41,6 +42,36 @@ test('deleting can be undone completely', async () => {
   await restoreConversation(db, removed!);
   expect(await db.messages.toArray()).toEqual(before);
   expect(await db.conversations.count()).toBe(1);
+});
+
+test('judgements go with their conversation unless the server may have them, and come back', async () => {
+  const blank = blankConversation(DEFAULT_SETTINGS);
+  await addPrompt(db, blank, null, 'Hi');
+  const rows: [string, Partial<OutboxRow>][] = [
+    ['held', { state: 'held' }],
+    ['pending', { state: 'pending' }],
+    ['deferred', { state: 'deferred', tried: false }],
+    ['rejected', { state: 'rejected', tried: false }],
+    ['sent', { state: 'sent' }],
+    ['tried', { state: 'pending', tried: true }],
+    ['held again', { state: 'held', tried: true }],
+    ['erasure', { state: 'pending', event: { type: 'erase' } as never }],
+    ['elsewhere', { state: 'held', conversationId: 'another' }],
+  ];
+  for (const [id, row] of rows) {
+    const event = { type: 'vote' } as never;
+    const whole = { id, conversationId: blank.id, createdAt: 0, redacted: [], event, ...row };
+    await db.outbox.add(whole as OutboxRow);
+    const { conversationId } = whole;
+    await db.feedback.add({ id, conversationId, subject: id, kind: 'vote', at: 0, eventId: id });
+  }
+  const removed = await removeConversation(db, blank.id);
+  const left = ['elsewhere', 'erasure', 'held again', 'sent', 'tried'];
+  expect(await db.outbox.orderBy('id').primaryKeys()).toEqual(left);
+  expect(await db.feedback.orderBy('id').primaryKeys()).toEqual(left);
+  await restoreConversation(db, removed!);
+  expect(await db.outbox.count()).toBe(rows.length);
+  expect(await db.feedback.count()).toBe(rows.length);
 });
 
 test('the system prompt leads the turns only when there is one', async () => {

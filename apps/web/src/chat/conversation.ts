@@ -7,6 +7,7 @@ import type {
   Sampling,
 } from '../db/database.ts';
 import { uuidv7 } from '../db/uuid.ts';
+import { mayBeThere, type FeedbackRow, type OutboxRow } from '../sync/rows.ts';
 import type { ChatTurn } from '../workers/inference.ts';
 
 const DEFAULT_SAMPLING: Sampling = {
@@ -84,24 +85,47 @@ export function turnsOf(settings: ConversationSettings, path: readonly Message[]
 export interface Removed {
   conversation: Conversation;
   messages: Message[];
+  outbox: OutboxRow[];
+  feedback: FeedbackRow[];
 }
 
-/** Deletes a conversation with its messages and gives them back for an undo. Feedback stays. */
+/**
+ * Deletes a conversation with its messages and the judgements that never left, and gives all of it back for an undo.
+ * What the server may have stays, so that it can be erased there.
+ */
 export async function removeConversation(db: Database, id: string): Promise<Removed | undefined> {
-  return db.transaction('rw', db.conversations, db.messages, async () => {
-    const conversation = await db.conversations.get(id);
+  const { conversations, messages, outbox, feedback } = db;
+  return db.transaction('rw', conversations, messages, outbox, feedback, async () => {
+    const conversation = await conversations.get(id);
     if (!conversation) return undefined;
-    const messages = await db.messages.where({ conversationId: id }).toArray();
-    await db.messages.where({ conversationId: id }).delete();
-    await db.conversations.delete(id);
-    return { conversation, messages };
+    const ofIt = { conversationId: id };
+    const unsent = (row: OutboxRow) => row.event.type !== 'erase' && !mayBeThere(row);
+    const events = await outbox.where(ofIt).and(unsent).toArray();
+    const eventIds = events.map((event) => event.id);
+    const removed: Removed = {
+      conversation,
+      messages: await messages.where(ofIt).toArray(),
+      outbox: events,
+      feedback: await feedback
+        .where(ofIt)
+        .and(({ eventId }) => eventIds.includes(eventId))
+        .toArray(),
+    };
+    await conversations.delete(id);
+    await messages.where(ofIt).delete();
+    await outbox.bulkDelete(eventIds);
+    await feedback.bulkDelete(removed.feedback.map((row) => row.id));
+    return removed;
   });
 }
 
 export async function restoreConversation(db: Database, removed: Removed): Promise<void> {
-  await db.transaction('rw', db.conversations, db.messages, async () => {
-    await db.conversations.put(removed.conversation);
-    await db.messages.bulkPut(removed.messages);
+  const { conversations, messages, outbox, feedback } = db;
+  await db.transaction('rw', conversations, messages, outbox, feedback, async () => {
+    await conversations.put(removed.conversation);
+    await messages.bulkPut(removed.messages);
+    await outbox.bulkPut(removed.outbox);
+    await feedback.bulkPut(removed.feedback);
   });
 }
 
