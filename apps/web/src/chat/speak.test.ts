@@ -107,6 +107,18 @@ test('an error in mid-reply keeps what was said and says what to do', async () =
   });
 });
 
+test.each([
+  ['that met the limit gets a new allowance', 512, 512],
+  ['that was cut off in its second allowance gets the rest of that', 600, 424],
+])('a reply %s when continued', async (_, said, left) => {
+  const [reply] = await addReplies(db, prompt, 1);
+  const sofar = { release: 'r1', adapter: 'a1', sampling: DEFAULT_SETTINGS.sampling, seed: 5 };
+  const provenance = { ...sofar, tokens: Array(said).fill(8), logprobs: Array(said).fill(-1) };
+  const inference = port([' on']);
+  await say([{ ...reply!, text: 'On and', provenance }], inference);
+  expect(inference.requests[0]!.samplings[0]!.maxTokens).toBe(left);
+});
+
 test('after a crash a reply is interrupted, and goes on from its tokens when continued', async () => {
   const [reply] = await addReplies(db, prompt, 1);
   const sofar = { release: 'r1', adapter: 'a1', sampling: DEFAULT_SETTINGS.sampling, seed: 5 };

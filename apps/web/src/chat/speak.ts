@@ -88,8 +88,9 @@ class Draft {
     if (before && (before.mixed || !sameSpeaker(before, this.provenance))) {
       this.provenance.mixed = true;
     }
-    const left = Math.max(1, settings.maxTokens - this.provenance.tokens.length);
-    this.remaining = { ...sampling, maxTokens: left };
+    // What was cut off has the rest of its allowance; one that was used up is given again.
+    const used = this.provenance.tokens.length % settings.maxTokens;
+    this.remaining = { ...sampling, maxTokens: settings.maxTokens - used };
   }
 
   add(token: { id: number; logprob: number; text: string }): void {
