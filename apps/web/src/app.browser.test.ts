@@ -119,7 +119,10 @@ beforeEach(async () => {
   db = openDatabase(`page-${Math.random()}`);
   await page.viewport(1280, 800);
 });
-afterEach(() => unmount(component));
+afterEach(async () => {
+  app.chat.stop();
+  await unmount(component);
+});
 
 const button = (name: string) => page.getByRole('button', { name, exact: true });
 const reply = () => page.getByRole('article', { name: 'Assistant reply' });
@@ -127,6 +130,25 @@ const reply = () => page.getByRole('article', { name: 'Assistant reply' });
 async function send(text: string) {
   await page.getByRole('textbox', { name: 'Message', exact: true }).fill(text);
   await button('Send').click();
+}
+
+/** A reply that is on its way for many seconds. */
+const LONG = 'A line.\n\n '.repeat(600);
+
+function openSpeakingLong(...before: string[]): ScriptedModel {
+  const model = open([...before, LONG]);
+  model.wordMs = 20;
+  return model;
+}
+
+/** Until what the reply on its way has said was written down so many times more. */
+async function kept(times: number) {
+  const written = async () => (await db.messages.where({ state: 'streaming' }).first())?.text;
+  for (let i = 0; i < times; i++) {
+    const before = await written();
+    await expect.poll(written, { timeout: 20_000 }).not.toBe(before);
+  }
+  expect(app.chat.busy).toBe(true);
 }
 
 test('a message is answered, and the reply says that it is done', async () => {
@@ -154,6 +176,64 @@ test('a reply says that the oldest turns were left out', async () => {
   open(['Yes.']).droppedTurns = 2;
   await send('Do you remember?');
   await expect.element(reply()).toHaveTextContent('its first 2 turns were left out');
+});
+
+test('a reply on its way leaves the focus where it is', async () => {
+  openSpeakingLong();
+  const hover = vi.spyOn(window, 'matchMedia');
+  hover.mockReturnValue({ matches: true } as MediaQueryList);
+  await send('Long');
+  await expect.element(reply()).toHaveTextContent('A line.');
+  document.getElementById('search')!.focus();
+  await kept(3);
+  expect(document.activeElement!.id).toBe('search');
+  hover.mockRestore();
+});
+
+test('who scrolls away from a reply on its way stays there, and follows the next one', async () => {
+  openSpeakingLong();
+  await send('Long');
+  const scroller = document.querySelector('.scroller')!;
+  const hidden = () => scroller.scrollHeight - scroller.clientHeight;
+  await expect.poll(hidden, { timeout: 20_000 }).toBeGreaterThan(400);
+  const scrolledAway = () => {
+    scroller.scrollTo({ top: 0 });
+    return button('Go to the newest message').query() !== null;
+  };
+  await expect.poll(scrolledAway).toBe(true);
+  await kept(3);
+  expect(scroller.scrollTop).toBe(0);
+  app.chat.stop();
+  await expect.poll(() => app.chat.busy).toBe(false);
+  expect(scroller.scrollTop).toBe(0);
+  await send('Again');
+  await expect.poll(() => hidden() - scroller.scrollTop).toBeLessThan(80);
+});
+
+test('settings that are being changed while a reply is on its way are not lost', async () => {
+  openSpeakingLong();
+  await send('Long');
+  await button('Settings').click();
+  const box = page.getByRole('textbox', { name: 'System prompt' });
+  await box.fill('Talk like a pirate');
+  await kept(3);
+  await expect.element(box).toHaveValue('Talk like a pirate');
+});
+
+test('a dialog closes when its surroundings are pressed, not when a press that began inside ends there', async () => {
+  open([]);
+  await button('Settings').click();
+  const box = page.getByRole('textbox', { name: 'System prompt' });
+  const dialog = page.getByRole('dialog', { name: 'Settings' }).element() as HTMLDialogElement;
+  const press = (from: Element) => {
+    from.dispatchEvent(new PointerEvent('pointerdown', { bubbles: true }));
+    dialog.dispatchEvent(new MouseEvent('click', { bubbles: true }));
+    flushSync();
+  };
+  press(box.element());
+  expect(dialog.open).toBe(true);
+  press(dialog);
+  expect(dialog.open).toBe(false);
 });
 
 test('stopping keeps what was said, continuing goes on from its tokens', async () => {
