@@ -4,7 +4,8 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { page, userEvent } from 'vitest/browser';
 import App from './App.svelte';
 import type { App as Parts } from './app.ts';
-import { Chat } from './chat/chat.svelte.ts';
+import { Chat, SPEAKING_LOCK } from './chat/chat.svelte.ts';
+import { addPrompt, addReplies, blankConversation, DEFAULT_SETTINGS } from './chat/conversation.ts';
 import { Conversations } from './chat/conversations.svelte.ts';
 import { openDatabase, type Database } from './db/database.ts';
 import { Model } from './model/model.svelte.ts';
@@ -234,6 +235,38 @@ test('a dialog closes when its surroundings are pressed, not when a press that b
   expect(dialog.open).toBe(true);
   press(dialog);
   expect(dialog.open).toBe(false);
+});
+
+test('a chat that is deleted while it is answered is stopped, and comes back with what was said', async () => {
+  openSpeakingLong();
+  await send('Long');
+  await expect.element(reply()).toHaveTextContent('A line.');
+  await button('New chat').click();
+  await page.getByRole('button', { name: 'Delete: Long' }).click();
+  await expect.poll(() => app.chat.busy).toBe(false);
+  await button('Undo').click();
+  await expect.element(reply()).toHaveTextContent(/A line.*You stopped this reply/);
+});
+
+test('a reply that a closed page left is interrupted once no other tab speaks, a newer one is not', async () => {
+  let silence!: () => void;
+  const other = navigator.locks.request(
+    SPEAKING_LOCK,
+    () => new Promise<void>((resolve) => (silence = resolve)),
+  );
+  const prompt = await addPrompt(db, blankConversation(DEFAULT_SETTINGS), null, 'Left');
+  const [left] = await addReplies(db, prompt, 1);
+  open([]);
+  const waiting = async () =>
+    (await navigator.locks.query()).pending!.some(({ name }) => name === SPEAKING_LOCK);
+  await expect.poll(waiting).toBe(true);
+  const [newer] = await addReplies(db, prompt, 1);
+  const states = async () =>
+    (await db.messages.bulkGet([left!.id, newer!.id])).map((row) => row!.state);
+  expect(await states()).toEqual(['streaming', 'streaming']);
+  silence();
+  await other;
+  await expect.poll(states).toEqual(['interrupted', 'streaming']);
 });
 
 test('stopping keeps what was said, continuing goes on from its tokens', async () => {

@@ -12,6 +12,7 @@ import {
   blankConversation,
   DEFAULT_SETTINGS,
   markInterrupted,
+  streamingReplies,
   turnsOf,
 } from './conversation.ts';
 import { speak } from './speak.ts';
@@ -21,13 +22,21 @@ import { newestLeaf, pathTo, siblingsOf } from './tree.ts';
 export const SPEAKING_LOCK = 'rapport-speaking';
 const DEFAULTS_KEY = 'conversation-defaults';
 
+/** A reply, or alternates, on the way. */
+interface Speaking {
+  conversationId: string;
+  controller: AbortController;
+  /** Fulfilled when the rows say how it ended. */
+  ended: Promise<void>;
+}
+
 export class Chat {
   conversation = $state.raw<Conversation>(blankConversation(DEFAULT_SETTINGS));
   /** True once the rows of the conversation have been read. */
   loaded = $state(true);
   #messages = $state.raw<ReadonlyMap<string, Message>>(new Map());
   readonly #drafts = new SvelteMap<string, string>();
-  #speaking = $state.raw<AbortController | null>(null);
+  #speaking = $state.raw<Speaking | null>(null);
   /** The group of alternates that is open for ranking. */
   ranking = $state<string | null>(null);
   readonly path = $derived.by(() => pathTo(this.#messages, this.conversation.head));
@@ -120,7 +129,15 @@ export class Chat {
   }
 
   stop(): void {
-    this.#speaking?.abort();
+    this.#speaking?.controller.abort();
+  }
+
+  /** Stops what is being said in a conversation, on screen or not, and waits until its rows say so. */
+  async stopIn(conversationId: string): Promise<void> {
+    const speaking = this.#speaking;
+    if (speaking?.conversationId !== conversationId) return;
+    speaking.controller.abort();
+    await speaking.ended;
   }
 
   /** Puts the branch through a sibling on screen. */
@@ -158,12 +175,22 @@ export class Chat {
 
   async #speak(promptId: string, replies: Message[]): Promise<void> {
     const controller = new AbortController();
-    const { settings, id } = this.conversation;
-    this.#speaking = controller;
+    const ended = this.#say(promptId, replies, controller.signal);
+    this.#speaking = { conversationId: replies[0]!.conversationId, controller, ended };
     try {
-      await navigator.locks.request(SPEAKING_LOCK, { signal: controller.signal }, () =>
-        this.#model.speakWith(controller.signal, async (release, onToken) => {
-          const rows = await this.#db.messages.where({ conversationId: id }).toArray();
+      await ended;
+    } finally {
+      this.#speaking = null;
+    }
+  }
+
+  async #say(promptId: string, replies: Message[], signal: AbortSignal): Promise<void> {
+    const { settings } = this.conversation;
+    const { conversationId } = replies[0]!;
+    try {
+      await navigator.locks.request(SPEAKING_LOCK, { signal }, () =>
+        this.#model.speakWith(signal, async (release, onToken) => {
+          const rows = await this.#db.messages.where({ conversationId }).toArray();
           const path = pathTo(new Map(rows.map((row) => [row.id, row])), promptId);
           const voices = replies.map((message, i) => ({
             message,
@@ -174,13 +201,11 @@ export class Chat {
             onToken();
           };
           const speech = { turns: turnsOf(settings, path), voices, release, onText };
-          return speak(this.#db, this.#model.inference, speech, controller.signal);
+          return speak(this.#db, this.#model.inference, speech, signal);
         }),
       );
     } catch (error) {
-      await this.#giveUp(replies, error, controller.signal.aborted);
-    } finally {
-      this.#speaking = null;
+      await this.#giveUp(replies, error, signal.aborted);
     }
   }
 
@@ -192,10 +217,11 @@ export class Chat {
     await this.#db.messages.bulkUpdate(replies.map(({ id }) => ({ key: id, changes })));
   }
 
+  /** What was on its way before, and still is once nobody speaks, was left behind by a page that went away. */
   async #recover(): Promise<void> {
-    await navigator.locks.request(SPEAKING_LOCK, { ifAvailable: true }, async (lock) => {
-      if (lock) await markInterrupted(this.#db);
-    });
+    const ids = await streamingReplies(this.#db);
+    if (ids.length === 0) return;
+    await navigator.locks.request(SPEAKING_LOCK, () => markInterrupted(this.#db, ids));
   }
 
   #follow(id: string): void {

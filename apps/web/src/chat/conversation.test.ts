@@ -7,8 +7,10 @@ import {
   addReplies,
   blankConversation,
   DEFAULT_SETTINGS,
+  markInterrupted,
   removeConversation,
   restoreConversation,
+  streamingReplies,
   turnsOf,
 } from './conversation.ts';
 
@@ -36,12 +38,22 @@ test('deleting can be undone completely', async () => {
   const blank = blankConversation(DEFAULT_SETTINGS);
   const prompt = await addPrompt(db, blank, null, 'Keep me');
   await addReplies(db, prompt, 2);
+  await db.messages.toCollection().modify({ state: 'done' });
   const before = await db.messages.toArray();
   const removed = await removeConversation(db, blank.id);
   expect(await db.messages.count()).toBe(0);
   await restoreConversation(db, removed!);
   expect(await db.messages.toArray()).toEqual(before);
   expect(await db.conversations.count()).toBe(1);
+});
+
+test('a reply that was on its way when its conversation was deleted comes back as interrupted', async () => {
+  const blank = blankConversation(DEFAULT_SETTINGS);
+  const prompt = await addPrompt(db, blank, null, 'Hi');
+  await addReplies(db, prompt, 1);
+  const removed = await removeConversation(db, blank.id);
+  await restoreConversation(db, removed!);
+  expect((await db.messages.toArray()).map(({ state }) => state)).toEqual(['done', 'interrupted']);
 });
 
 test('judgements go with their conversation unless the server may have them, and come back', async () => {
@@ -72,6 +84,19 @@ test('judgements go with their conversation unless the server may have them, and
   await restoreConversation(db, removed!);
   expect(await db.outbox.count()).toBe(rows.length);
   expect(await db.feedback.count()).toBe(rows.length);
+});
+
+test('only replies that were on their way before are called interrupted', async () => {
+  const prompt = await addPrompt(db, blankConversation(DEFAULT_SETTINGS), null, 'Hi');
+  const [left, ended] = await addReplies(db, prompt, 2);
+  const ids = await streamingReplies(db);
+  await db.messages.update(ended!.id, { state: 'done' });
+  const [begun] = await addReplies(db, prompt, 1);
+  expect(await markInterrupted(db, ids)).toBe(1);
+  const states = (await db.messages.bulkGet([left!, ended!, begun!].map(({ id }) => id))).map(
+    (row) => row!.state,
+  );
+  expect(states).toEqual(['interrupted', 'done', 'streaming']);
 });
 
 test('the system prompt leads the turns only when there is one', async () => {

@@ -119,19 +119,33 @@ export async function removeConversation(db: Database, id: string): Promise<Remo
   });
 }
 
+/** Undoes a removal. A reply that was being written then is not any more. */
 export async function restoreConversation(db: Database, removed: Removed): Promise<void> {
   const { conversations, messages, outbox, feedback } = db;
   await db.transaction('rw', conversations, messages, outbox, feedback, async () => {
     await conversations.put(removed.conversation);
-    await messages.bulkPut(removed.messages);
+    await messages.bulkPut(
+      removed.messages.map((message): Message =>
+        message.state === 'streaming' ? { ...message, state: 'interrupted' } : message,
+      ),
+    );
     await outbox.bulkPut(removed.outbox);
     await feedback.bulkPut(removed.feedback);
   });
 }
 
-/** After a crash: replies that were being written are kept as interrupted, to be continued. */
-export async function markInterrupted(db: Database): Promise<number> {
-  return db.messages.where({ state: 'streaming' }).modify({ state: 'interrupted' });
+/** Ids of the replies that are being written, by whichever tab, or were when a page went away. */
+export async function streamingReplies(db: Database): Promise<string[]> {
+  return db.messages.where({ state: 'streaming' }).primaryKeys();
+}
+
+/** After a crash: those of `ids` that are still said to be written are interrupted, to be continued. */
+export async function markInterrupted(db: Database, ids: readonly string[]): Promise<number> {
+  return db.messages
+    .where('id')
+    .anyOf(ids)
+    .and(({ state }) => state === 'streaming')
+    .modify({ state: 'interrupted' });
 }
 
 function newMessage(

@@ -8,6 +8,7 @@ import {
   blankConversation,
   DEFAULT_SETTINGS,
   markInterrupted,
+  streamingReplies,
 } from './conversation.ts';
 import { speak } from './speak.ts';
 
@@ -124,7 +125,7 @@ test('after a crash a reply is interrupted, and goes on from its tokens when con
   const sofar = { release: 'r1', adapter: 'a1', sampling: DEFAULT_SETTINGS.sampling, seed: 5 };
   const provenance = { ...sofar, tokens: [8, 9], logprobs: [-1, -1] };
   await db.messages.update(reply!.id, { text: 'Once upon', provenance });
-  expect(await markInterrupted(db)).toBe(1);
+  expect(await markInterrupted(db, await streamingReplies(db))).toBe(1);
   const inference = port([' a', ' time']);
   const interrupted = (await db.messages.get(reply!.id))!;
   expect(interrupted).toMatchObject({ state: 'interrupted', text: 'Once upon' });
