@@ -16,6 +16,14 @@ test('other errors say what happened and what to do', () => {
   expect(explain(new TypeError('x is null'), en)).toBe('Something went wrong. x is null');
 });
 
+test.each(['runtime/out-of-memory', 'runtime/unsupported', 'workers/unexpected'])(
+  'what computing throws is told in Chinese: %s',
+  (code) => {
+    const told = explain(new RapportError(code, 'It broke.', 'Mend it.'), zh);
+    expect(told).toMatch(/^[^a-zA-Z]+$/);
+  },
+);
+
 test('an error that was written down is told in the language of the person who reads it', () => {
   const note = { code: 'weights/truncated', message: 'It ends early.', remedy: 'Fetch it again.' };
   expect(explainNote(note, en)).toBe('It ends early. Fetch it again.');

@@ -42,9 +42,12 @@ export const zh: Catalogue = {
     'model/closed': '模型还没有打开。请等它准备好。',
     'model/absent': '模型还不在这台设备上。请继续下载，然后重试。',
     'workers/crashed': '计算模型的线程停止了。请重新加载页面；如果再次发生，请先关闭其他标签页。',
+    'workers/unexpected': '出了点问题。请重新加载页面后再试。',
     'workers/thread':
       '一个辅助线程没有启动。请重新加载页面；如果再次发生，请在设置中选择其他计算方式。',
     'runtime/memory': '内存不够。请关闭其他标签页，或选择更小的模型。',
+    'runtime/out-of-memory': '显卡的内存不够。请关闭其他标签页和程序，或在设置中选择处理器。',
+    'runtime/unsupported': '处理器的自有内核无法计算这个模型。请在设置中选择其他计算方式。',
     'runtime/device-lost': '显卡在计算时不可用了。请重试；如果再次发生，请在设置中选择处理器。',
     'generation/too-long': '最后一条消息对模型来说太长了。请缩短它，或缩短系统提示。',
     'generation/not-a-number':
