@@ -237,6 +237,25 @@ test('a dialog closes when its surroundings are pressed, not when a press that b
   expect(dialog.open).toBe(false);
 });
 
+test('Escape stops the reply, also after Ctrl+K', async () => {
+  openSpeakingLong();
+  await send('Long');
+  await expect.element(button('Stop')).toBeVisible();
+  await userEvent.keyboard('{Control>}k{/Control}');
+  await expect.poll(() => document.activeElement!.id).toBe('search');
+  await userEvent.keyboard('{Escape}');
+  await expect.element(reply()).toHaveTextContent('You stopped this reply.');
+});
+
+test('Ctrl+K opens the drawer of a narrow screen with the search focused, Escape closes it', async () => {
+  await page.viewport(390, 740);
+  open([]);
+  await userEvent.keyboard('{Control>}k{/Control}');
+  await expect.poll(() => document.activeElement!.id).toBe('search');
+  await userEvent.keyboard('{Escape}');
+  await expect.element(button('Settings')).not.toBeInTheDocument();
+});
+
 test('a chat that is deleted while it is answered is stopped, and comes back with what was said', async () => {
   openSpeakingLong();
   await send('Long');
@@ -305,6 +324,25 @@ test('editing a sent message makes a branch', async () => {
   await expect.element(reply()).toHaveTextContent('About cats');
 });
 
+test('an edited message stays in its editor until it can be kept', async () => {
+  const model = openSpeakingLong('Short');
+  await send('First');
+  await expect.element(reply()).toHaveTextContent('Short');
+  await button('Edit').click();
+  const editor = page.getByRole('textbox', { name: 'Edit message' });
+  await editor.fill('Better');
+  await send('Second');
+  await expect.element(button('Stop')).toBeVisible();
+  await expect.element(button('Save')).toBeDisabled();
+  (editor.element() as HTMLElement).focus();
+  await userEvent.keyboard('{Enter}');
+  await expect.element(editor).toHaveValue('Better');
+  await button('Stop').click();
+  await button('Save').click();
+  const asked = () => model.requests.at(-1)!.messages;
+  await expect.poll(asked).toEqual([{ role: 'user', content: 'Better' }]);
+});
+
 test('what a model writes never becomes HTML, and only http links are links', async () => {
   open([
     '<img src=x onerror="document.title=1"> [a](javascript:alert(1)) [b](https://example.org)',
@@ -364,6 +402,9 @@ test('alternates are ranked by buttons', async () => {
   await expect.element(items.nth(2)).toHaveTextContent('Gamma');
   await items.nth(2).getByRole('button', { name: 'Move up' }).click();
   await expect.element(items.nth(1)).toHaveTextContent('Gamma');
+  await items.nth(1).getByRole('button', { name: 'Move up' }).click();
+  await expect.element(items.nth(0)).toHaveTextContent('Gamma');
+  await expect.element(items.nth(0)).toHaveFocus();
 });
 
 test('feedback waits for consent, then is free to go', async () => {
@@ -410,6 +451,20 @@ test('the panel of the outbox tells what waits, what was sent and what was refus
   await expect.element(dialog).toHaveTextContent('1 waiting, 1 sent · 1 refused');
   await dialog.getByText('Refused by the server').click();
   await expect.element(dialog).toHaveTextContent('Reason: too_large');
+});
+
+test('what is erased is not called shared any more', async () => {
+  open(['One']);
+  await send('First');
+  await button('Bad reply').click();
+  await expect.poll(() => db.outbox.where({ state: 'held' }).modify({ state: 'sent' })).toBe(1);
+  await page.getByRole('button', { name: /^Your feedback/ }).click();
+  const dialog = page.getByRole('dialog', { name: 'Your feedback' });
+  await dialog.getByText('Shared').click();
+  await button('Erase from the server').click();
+  await expect.element(dialog).toHaveTextContent('The server will delete it.');
+  await expect.element(dialog).not.toHaveTextContent('Shared');
+  await expect.element(button('Erase from the server')).not.toBeInTheDocument();
 });
 
 test('a reply is copied as it was written, with its Markdown', async () => {

@@ -102,11 +102,12 @@ export class Chat {
     await this.#prompt(this.conversation.head, content);
   }
 
-  /** Says a sent message differently: a branch beside the old one. */
-  async edit(message: Message, text: string): Promise<void> {
+  /** Says a sent message differently: a branch beside the old one. False when that cannot be now. */
+  async edit(message: Message, text: string): Promise<boolean> {
     const content = text.trim();
-    if (!content || this.busy || content === message.text) return;
-    await this.#prompt(message.parentId, content);
+    if (!content || this.busy) return false;
+    if (content !== message.text) await this.#prompt(message.parentId, content);
+    return true;
   }
 
   /** One more reply to the same prompt; the earlier ones stay as siblings. */
