@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
+import type { BaseModel } from '@rapport/core';
 import { createApp } from './app.ts';
 import { openContext, type Context } from './context.ts';
 import { registerBase } from './releases/base.ts';
@@ -26,6 +27,13 @@ export async function temporaryContext(folder?: string): Promise<Context> {
     await registerBase(context.blobs, { name: 'tiny', format: 'gguf', path }),
   );
   return context;
+}
+
+/** Another tiny model, which nothing uses yet. */
+export async function anotherBase({ dataFolder, blobs }: Context): Promise<BaseModel> {
+  const path = join(dataFolder, 'other.gguf');
+  await writeFile(path, 'another model');
+  return registerBase(blobs, { name: 'other', format: 'gguf', path });
 }
 
 /** A context in which a device has ranked something. */

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { currentChannel } from '../releases/channel.ts';
+import { ownBase, useBase } from '../releases/model.ts';
 import { findRelease, learnedFrom } from '../releases/registry.ts';
 import { enrol, listDevices } from '../store/devices.ts';
 import { eraseDevice, readReceipt } from '../store/erasure.ts';
@@ -10,7 +11,7 @@ import { auditLog } from '../store/audit.ts';
 import { remember } from '../store/settings.ts';
 import { aRanking, aVote } from '../store/test-store.ts';
 import { countJudgements, takeEvents } from '../store/events.ts';
-import { contextWithVotes, temporaryContext } from '../test-context.ts';
+import { anotherBase, contextWithVotes, temporaryContext } from '../test-context.ts';
 import type { Run } from './runs.ts';
 
 const coded = (code: string) => expect.objectContaining({ code });
@@ -50,6 +51,16 @@ describe('a run', () => {
     const { db, dataFolder, run } = await ended({ steps: 1 }, 'candidate');
     const { stable, candidate } = (await currentChannel(db, dataFolder)).signed;
     expect([stable, candidate?.release, candidate?.percent]).toEqual(['base', run.release, 1]);
+  });
+
+  test('keeps the base it was trained on, whatever the server has by then', async () => {
+    const context = await contextWithVotes();
+    const { db, runs } = context;
+    const trained = await ownBase(db);
+    const { id } = await runs.start({ config: { seed: 5, steps: 10 }, publish: 'no' });
+    await useBase(db, await anotherBase(context));
+    const { release } = await runs.wait(id);
+    expect((await findRelease(db, release!)).envelope.signed.base).toEqual(trained);
   });
 
   test('leaves no copy of the judgements behind', async () => {

@@ -9,7 +9,7 @@ import { readBy } from '@rapport/rlhf';
 import { buildRelease } from '../releases/build.ts';
 import { currentChannel, offerCandidate, promote } from '../releases/channel.ts';
 import { ownBase } from '../releases/model.ts';
-import { addRelease, findRelease } from '../releases/registry.ts';
+import { addRelease, findBase, findRelease } from '../releases/registry.ts';
 import { audit } from '../store/audit.ts';
 import type { Blobs } from '../store/blobs.ts';
 import type { Database } from '../store/database.ts';
@@ -420,19 +420,15 @@ export class Runs {
       .executeTakeFirstOrThrow();
     if (row.attempt !== attempt || row.status !== 'running') return;
     const dataset = await findDataset(db, row.dataset);
-    const { stable } = (await currentChannel(db, dataFolder)).signed;
-    const current = stable === 'base' ? null : (await findRelease(db, stable)).envelope.signed;
     const { adapter, tokenizerDigest, golden, evaluation, gate } = result;
-    const spec = await readFile(specFile(this.#folder(id), attempt), 'utf8');
+    const text = await readFile(specFile(this.#folder(id), attempt), 'utf8');
+    const spec = JSON.parse(text) as RunSpec;
     const rows = given.filter(({ device }) => !result.outliers?.includes(device));
-    const setAside = {
-      ...(JSON.parse(spec) as RunSpec).setAside,
-      outlier: given.length - rows.length,
-    };
+    const setAside = { ...spec.setAside, outlier: given.length - rows.length };
     const learned = new Map<string, number>();
     for (const { device } of rows) learned.set(device, (learned.get(device) ?? 0) + 1);
     const release = await buildRelease(blobs, {
-      base: current?.base ?? (await ownBase(db)),
+      base: await findBase(db, spec.base.digest),
       adapterFolder: adapter,
       tokenizerDigest,
       ...(golden && { golden }),
