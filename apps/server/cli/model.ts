@@ -5,7 +5,7 @@ import { createMeter } from '../model-source/meter.mjs';
 import { obtainModel, type ModelFiles } from '../model-source/obtain.mjs';
 import type { ModelPlace } from '../models.ts';
 import { registerBase } from '../releases/base.ts';
-import { ownBase, useBase } from '../releases/model.ts';
+import { ownBase } from '../releases/model.ts';
 import { findRelease, listReleases } from '../releases/registry.ts';
 import { readAdapter } from '../trainer/peft.ts';
 
@@ -22,10 +22,13 @@ export async function findModel(context: Context, spec: string | undefined): Pro
   return model;
 }
 
-/** Gives the data folder a base model unless it has one, or makes `spec` its own. */
-export async function ensureBase(context: Context, spec: string | undefined): Promise<void> {
-  if (!spec && (await ownBase(context.db).catch(() => null))) return;
-  await useBase(context.db, await registerBase(context.blobs, await findModel(context, spec)));
+/** The base of `spec`, or the default one for a folder that has none; undefined is the folder's own. */
+export async function baseFor(
+  context: Context,
+  spec: string | undefined,
+): Promise<BaseModel | undefined> {
+  if (!spec && (await ownBase(context.db).catch(() => null))) return undefined;
+  return registerBase(context.blobs, await findModel(context, spec));
 }
 
 /** Whether `spec` names a release of this data folder. */

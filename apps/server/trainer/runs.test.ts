@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { currentChannel } from '../releases/channel.ts';
-import { ownBase, useBase } from '../releases/model.ts';
+import { modelOfClients, ownBase, useBase } from '../releases/model.ts';
 import { findRelease, learnedFrom } from '../releases/registry.ts';
 import { enrol, listDevices } from '../store/devices.ts';
 import { eraseDevice, readReceipt } from '../store/erasure.ts';
@@ -119,6 +119,21 @@ describe('a run', () => {
     });
     expect(await learnedFrom(db, run.release!, device)).toBe(2);
     expect(await learnedFrom(db, run.release!, 'nobody')).toBe(0);
+  });
+
+  test('takes the base asked for only when it starts, and none beside a stable release', async () => {
+    const context = await contextWithVotes();
+    const { db, dataFolder, runs } = context;
+    const [tiny, other] = [await ownBase(db), await anotherBase(context)];
+    const { id } = await runs.start({ config: { steps: 500 } });
+    await expect(runs.start({ base: other })).rejects.toThrow(coded('run/busy'));
+    expect(await modelOfClients(db, dataFolder)).toEqual(tiny);
+    await runs.cancel(id);
+    const next = await runs.start({ base: other, config: { steps: 1 }, publish: 'stable' });
+    const { release } = await runs.wait(next.id);
+    expect((await findRelease(db, release!)).envelope.signed.base).toEqual(other);
+    await expect(runs.start({ base: tiny })).rejects.toThrow(coded('base/other'));
+    expect(await modelOfClients(db, dataFolder)).toEqual(other);
   });
 
   test.each(['gate', 'safety'])(

@@ -4,11 +4,11 @@ import { randomInt } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RapportError } from '@rapport/core';
+import { RapportError, type BaseModel } from '@rapport/core';
 import { readBy } from '@rapport/rlhf';
 import { buildRelease } from '../releases/build.ts';
 import { currentChannel, offerCandidate, promote } from '../releases/channel.ts';
-import { ownBase } from '../releases/model.ts';
+import { ownBase, useBase } from '../releases/model.ts';
 import { addRelease, findBase, findRelease } from '../releases/registry.ts';
 import { audit } from '../store/audit.ts';
 import type { Blobs } from '../store/blobs.ts';
@@ -47,6 +47,8 @@ export interface RunRequest {
   dataset?: string | undefined;
   publish?: Publish | undefined;
   config?: Record<string, unknown> | undefined;
+  /** The base to train; while no release is stable, it becomes the server's own with the start. */
+  base?: BaseModel | undefined;
 }
 
 /** A run as people see it. */
@@ -107,11 +109,12 @@ export class Runs {
   async #start(request: RunRequest, actor: string): Promise<Run> {
     const { db } = this.#around;
     await this.#needIdle();
-    const { method = 'ppo', publish = 'candidate', config = {} } = request;
+    const { method = 'ppo', publish = 'candidate', config = {}, base } = request;
     safetyOf(config['safety']);
     gateLimitsOf(config['gate']);
-    await ownBase(db);
+    const { stable } = await this.#inUse(base);
     const dataset = await this.#datasetFor(request.dataset);
+    if (base && stable === 'base') await useBase(db, base);
     const id = uuidv7();
     const seed = typeof config['seed'] === 'number' ? config['seed'] : randomInt(2 ** 31);
     await db
@@ -315,6 +318,24 @@ export class Runs {
     );
   }
 
+  /**
+   * The stable release with its base and adapter; without one, "base" and the base that is asked for,
+   * or else the server's own. Throws `base/none`, and `base/other` when the stable release stands on
+   * another base than the one asked for.
+   */
+  async #inUse(asked?: BaseModel) {
+    const { db, dataFolder } = this.#around;
+    const { stable } = (await currentChannel(db, dataFolder)).signed;
+    if (stable === 'base') return { stable, base: asked ?? (await ownBase(db)), adapter: null };
+    const { base, adapter = null } = (await findRelease(db, stable)).envelope.signed;
+    if (!asked || asked.digest === base.digest) return { stable, base, adapter };
+    throw new RapportError(
+      'base/other',
+      `The stable release ${stable.slice(0, 12)} stands on ${base.name}; ${asked.name} cannot be trained beside it.`,
+      'Train without --model (and RAPPORT_MODEL), or make the other model stable first: rapport release build --base SPEC, then rapport release promote ID.',
+    );
+  }
+
   async #datasetFor(name: string | undefined) {
     const { db } = this.#around;
     if (name) return findDataset(db, name);
@@ -355,12 +376,10 @@ export class Runs {
   }
 
   async #prepare(row: RunTable): Promise<RunSpec> {
-    const { db, blobs, dataFolder } = this.#around;
+    const { db, blobs } = this.#around;
     const folder = this.#folder(row.id);
     const dataset = await findDataset(db, row.dataset);
-    const { stable } = (await currentChannel(db, dataFolder)).signed;
-    const current = stable === 'base' ? null : (await findRelease(db, stable)).envelope.signed;
-    const base = current?.base ?? (await ownBase(db));
+    const { stable, base, adapter } = await this.#inUse();
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const config = JSON.parse(row.config) as Record<string, unknown> & { seed: number };
     const { rows, setAside } = await screenedRows(db, row);
@@ -368,7 +387,6 @@ export class Runs {
     const files = [];
     for (const { name, digest } of base.files)
       files.push({ name, path: (await blobs.need(digest)).path });
-    const adapter = current?.adapter;
     return {
       run: row.id,
       attempt: row.attempt,

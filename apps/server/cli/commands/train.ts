@@ -6,7 +6,7 @@ import { whenAskedToEnd } from '../../signals.mjs';
 import { METHODS, PUBLISH, type Method, type Publish } from '../../trainer/spec.ts';
 import type { Run } from '../../trainer/runs.ts';
 import { readConfig } from '../json-files.ts';
-import { ensureBase } from '../model.ts';
+import { baseFor } from '../model.ts';
 import { listing, table, when, type Output } from '../output.ts';
 import { progressTo } from '../progress.ts';
 import { common, inFolder, inFolderOrNew, withModel, type CommonFlags } from '../session.ts';
@@ -36,9 +36,9 @@ export function trainCommands(program: Command): void {
   ).action((flags: TrainFlags) =>
     inFolderOrNew(flags, async (context, output) => {
       const config = flags.config ? await readConfig(flags.config) : {};
-      await ensureBase(context, flags.model);
+      const base = await baseFor(context, flags.model);
       const { dataset, method, publish } = flags;
-      const run = await context.runs.start({ dataset, method, publish, config });
+      const run = await context.runs.start({ dataset, method, publish, config, base });
       await follow(context, output, run.id);
     }),
   );
