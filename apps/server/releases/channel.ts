@@ -9,6 +9,7 @@ import {
   type Signed,
 } from '@rapport/core';
 import type { Database, Queries } from '../store/database.ts';
+import { recall } from '../store/settings.ts';
 import { readKeys } from './keys.ts';
 import { findRelease } from './registry.ts';
 
@@ -36,31 +37,67 @@ export async function offerCandidate(
   name: string,
   percent = FIRST_PERCENT,
 ): Promise<Signed<Channel>> {
-  const { id: release } = await findRelease(db, name);
-  return change(db, dataFolder, `candidate ${release} ${percent} %`, (channel) => {
-    const salt =
-      channel.candidate?.release === release
-        ? channel.candidate.salt
-        : randomBytes(8).toString('hex');
-    return unblocked({ ...channel, freeze: false, candidate: { release, percent, salt } }, release);
-  });
+  const { id } = await findRelease(db, name);
+  return change(db, dataFolder, `candidate ${id} ${percent} %`, (channel) =>
+    withCandidate(channel, id, percent),
+  );
 }
 
 /** Gives a release to `percent` of devices; at 100 it becomes stable. */
 export async function promote(db: Database, dataFolder: string, name: string, percent = 100) {
   if (percent < 100) return offerCandidate(db, dataFolder, name, percent);
   const { id } = await findRelease(db, name);
-  return change(db, dataFolder, `stable ${id}`, ({ candidate, ...channel }) =>
-    unblocked(
-      {
-        ...channel,
-        ...(candidate && candidate.release !== id && { candidate }),
-        stable: id,
-        freeze: false,
-      },
-      id,
-    ),
-  );
+  return change(db, dataFolder, `stable ${id}`, (channel) => withStable(channel, id));
+}
+
+/** A release that a run asks to publish, and what it was compared with. */
+export interface Offer {
+  release: string;
+  to: 'candidate' | 'stable';
+  /** The stable release when the run began, or "base". */
+  stable: string;
+  /** Digest of the base model it was trained on. */
+  base: string;
+}
+
+/**
+ * Publishes the release of a run, where that overrides nobody and what it was compared with is still
+ * what devices have; else throws `release/held`, and the channel stays as it is.
+ */
+export async function offerTrained(
+  db: Database,
+  dataFolder: string,
+  offer: Offer,
+): Promise<Signed<Channel>> {
+  const { release, to } = offer;
+  const reason = to === 'stable' ? `stable ${release}` : `candidate ${release} ${FIRST_PERCENT} %`;
+  return change(db, dataFolder, reason, async (channel, tx) => {
+    const why = await whyHeld(channel, offer, tx);
+    if (why)
+      throw new RapportError(
+        'release/held',
+        why,
+        `Look at it, then publish it yourself: rapport release publish ${release}`,
+      );
+    return to === 'stable'
+      ? withStable(channel, release)
+      : withCandidate(channel, release, FIRST_PERCENT);
+  });
+}
+
+async function whyHeld(
+  { freeze, candidate, stable }: Channel,
+  offer: Offer,
+  tx: Queries,
+): Promise<string | null> {
+  if (freeze) return 'The channel is frozen: somebody halted a release.';
+  if (candidate && candidate.release !== offer.release)
+    return `Release ${candidate.release} is being tried on ${candidate.percent} % of devices.`;
+  if (stable !== offer.stable)
+    return `Devices have ${stable} by now; it was compared with ${offer.stable}.`;
+  if (stable === 'base' && (await recall(tx, 'base')) !== offer.base)
+    return 'Devices have another base model by now than the one it was trained on.';
+  return null;
 }
 
 /** Takes the candidate back from everybody who has it, and lets nobody change until the next act. */
@@ -102,6 +139,23 @@ export async function rollback(db: Database, dataFolder: string): Promise<Signed
   }));
 }
 
+const withCandidate = (channel: Channel, id: string, percent: number): Channel => {
+  const { candidate } = channel;
+  const salt = candidate?.release === id ? candidate.salt : randomBytes(8).toString('hex');
+  return unblocked({ ...channel, freeze: false, candidate: { release: id, percent, salt } }, id);
+};
+
+const withStable = ({ candidate, ...channel }: Channel, id: string): Channel =>
+  unblocked(
+    {
+      ...channel,
+      ...(candidate && candidate.release !== id && { candidate }),
+      stable: id,
+      freeze: false,
+    },
+    id,
+  );
+
 const unblocked = (channel: Channel, id: string): Channel => ({
   ...channel,
   blocked: channel.blocked.filter((blocked) => blocked !== id),
@@ -130,7 +184,7 @@ async function change(
   db: Database,
   dataFolder: string,
   reason: string,
-  edit: (channel: Channel) => Channel,
+  edit: (channel: Channel, tx: Queries) => Channel | Promise<Channel>,
 ): Promise<Signed<Channel>> {
   const { channel: key } = await readKeys(db, dataFolder);
   // Read, sign and write under the store's write lock: versions rise by one whoever else is at it.
@@ -138,7 +192,7 @@ async function change(
     const before = (await newest(tx))?.signed ?? FIRST;
     const now = Date.now();
     const next: Channel = {
-      ...edit(before),
+      ...(await edit(before, tx)),
       version: before.version + 1,
       issued: now,
       expires: now + CHANNEL_LIFE_MS,

@@ -67,8 +67,12 @@ const LEARNED = [
      where events.superseded_by is null group by releases.id, events.device`,
 ];
 
+/** Why the release of a run was not published although it passed its gate. */
+const HELD = [`alter table runs add column held text`];
+
 export const migrations: Record<string, Migration> = {
   '001-first': migrationOf(FIRST),
   '002-one-row-per-event': migrationOf(ONE_ROW_PER_EVENT),
   '003-learned': migrationOf(LEARNED),
+  '004-held': migrationOf(HELD),
 };

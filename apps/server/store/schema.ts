@@ -82,6 +82,8 @@ export interface RunTable {
   release: string | null;
   gate: string | null;
   evaluation: string | null;
+  /** Why its release was not published although it passed its gate. */
+  held: string | null;
   error: string | null;
   created_at: number;
   finished_at: number | null;

@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { currentChannel } from '../releases/channel.ts';
+import type { Context } from '../context.ts';
+import { currentChannel, halt, offerCandidate, promote } from '../releases/channel.ts';
 import { modelOfClients, ownBase, useBase } from '../releases/model.ts';
 import { findRelease, learnedFrom } from '../releases/registry.ts';
 import { enrol, listDevices } from '../store/devices.ts';
@@ -151,6 +152,70 @@ describe('a run', () => {
   test('without anything to learn from is refused', async () => {
     const { runs } = await temporaryContext();
     await expect(runs.start({})).rejects.toThrow(coded('dataset/empty'));
+  });
+});
+
+describe('a release of a run is kept back', () => {
+  /** There is a release; a run that publishes its own is under way, and `meanwhile` something happens. */
+  async function held(
+    publish: 'candidate' | 'stable',
+    meanwhile: (context: Context, earlier: string) => Promise<unknown>,
+  ) {
+    const context = await contextWithVotes();
+    const { db, dataFolder, runs } = context;
+    const first = await runs.start({ config: { seed: 1, steps: 1 }, publish: 'no' });
+    const earlier = (await runs.wait(first.id)).release!;
+    const { id } = await runs.start({ config: { seed: 5, steps: 20 }, publish });
+    await meanwhile(context, earlier);
+    const before = (await currentChannel(db, dataFolder)).signed;
+    const run = await runs.wait(id);
+    expect(run).toMatchObject({ status: 'done', gate: { passed: true } });
+    await findRelease(db, run.release!);
+    expect((await currentChannel(db, dataFolder)).signed).toEqual(before);
+    expect(run.held).toContain(`rapport release publish ${run.release}`);
+    const log = await auditLog(db);
+    expect(log).toContainEqual(
+      expect.objectContaining({
+        action: 'release.held',
+        detail: { run: id, release: run.release, why: expect.any(String) },
+      }),
+    );
+    return { before, earlier };
+  }
+
+  test.each(['candidate', 'stable'] as const)(
+    'when the channel was halted, as %s',
+    async (publish) => {
+      const { before, earlier } = await held(publish, async ({ db, dataFolder }, id) => {
+        await offerCandidate(db, dataFolder, id);
+        await halt(db, dataFolder);
+      });
+      expect(before).toMatchObject({ stable: 'base', freeze: true, blocked: [earlier] });
+    },
+  );
+
+  test.each(['candidate', 'stable'] as const)(
+    'when another candidate is being tried, as %s',
+    async (publish) => {
+      const { before, earlier } = await held(publish, ({ db, dataFolder }, id) =>
+        offerCandidate(db, dataFolder, id, 25),
+      );
+      expect(before.candidate).toMatchObject({ release: earlier, percent: 25 });
+    },
+  );
+
+  test('when devices have another release by then than the one it was compared with', async () => {
+    const { before, earlier } = await held('stable', ({ db, dataFolder }, id) =>
+      promote(db, dataFolder, id),
+    );
+    expect(before.stable).toBe(earlier);
+  });
+
+  test('when devices have another base by then than the one it was trained on', async () => {
+    const { before } = await held('candidate', async (context) =>
+      useBase(context.db, await anotherBase(context)),
+    );
+    expect(before).toMatchObject({ stable: 'base', freeze: false });
   });
 });
 

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { RapportError, type BaseModel } from '@rapport/core';
 import { readBy } from '@rapport/rlhf';
 import { buildRelease } from '../releases/build.ts';
-import { currentChannel, offerCandidate, promote } from '../releases/channel.ts';
+import { currentChannel, offerTrained } from '../releases/channel.ts';
 import { ownBase, useBase } from '../releases/model.ts';
 import { addRelease, findBase, findRelease } from '../releases/registry.ts';
 import { audit } from '../store/audit.ts';
@@ -62,6 +62,8 @@ export interface Run {
   release: string | null;
   gate: Gate | null;
   evaluation: Record<string, unknown> | null;
+  /** Why its release was not published although it passed its gate. */
+  held: string | null;
   error: string | null;
   failure: Failure | null;
   createdAt: number;
@@ -81,6 +83,12 @@ interface Surroundings {
   dataFolder: string;
   runsFolder: string;
   trainer: LocalTrainer;
+}
+
+/** The release of a run, and why it was not published if it should have been. */
+interface Kept {
+  release: string;
+  held: string | null;
 }
 
 const FOLLOW_EVERY_MS = 250;
@@ -131,6 +139,7 @@ export class Runs {
         release: null,
         gate: null,
         evaluation: null,
+        held: null,
         error: null,
         created_at: Date.now(),
         finished_at: null,
@@ -392,6 +401,7 @@ export class Runs {
       attempt: row.attempt,
       kind: row.method as Method,
       base: { digest: base.digest, format: base.format, files },
+      stable,
       init: adapter
         ? {
             release: stable,
@@ -417,10 +427,10 @@ export class Runs {
     // The judgements were copied for the child alone: an erasure must find no copy left.
     await rm(path, { force: true });
     if (result.status !== 'done') return this.#end(id, attempt, result);
-    const release = await this.#release(id, attempt, result, rows).catch((error: unknown) =>
+    const kept = await this.#release(id, attempt, result, rows).catch((error: unknown) =>
       this.#end(id, attempt, asFailure(error)),
     );
-    if (release) await this.#end(id, attempt, result, release);
+    if (kept) await this.#end(id, attempt, result, kept);
   }
 
   /** Keeps what was trained on the rows it was given as a release; publishes it when its gate was passed. */
@@ -429,7 +439,7 @@ export class Runs {
     attempt: number,
     result: Extract<TrainingResult, { status: 'done' }>,
     given: readonly DatasetRow[],
-  ): Promise<string | void> {
+  ): Promise<Kept | void> {
     const { db, blobs, dataFolder } = this.#around;
     const row = await db
       .selectFrom('runs')
@@ -456,20 +466,39 @@ export class Runs {
     });
     const origin = { run: id, dataset: dataset.id, since: row.created_at, learned };
     const released = await addRelease(db, dataFolder, release, origin);
-    if (gate.passed && row.publish === 'candidate') await offerCandidate(db, dataFolder, released);
-    if (gate.passed && row.publish === 'stable') await promote(db, dataFolder, released);
+    const held = gate.passed ? await this.#publish(row, spec, released) : null;
     await audit(db, 'run', 'release', { run: id, release: released, passed: gate.passed });
-    return released;
+    return { release: released, held };
+  }
+
+  /** Gives a release to whom its run was for; where a person must decide that, says why instead. */
+  async #publish(
+    { id, publish }: RunTable,
+    { stable, base }: RunSpec,
+    release: string,
+  ): Promise<string | null> {
+    const { db, dataFolder } = this.#around;
+    const to = publish as Publish;
+    if (to === 'no') return null;
+    try {
+      await offerTrained(db, dataFolder, { release, to, stable, base: base.digest });
+      return null;
+    } catch (error) {
+      if (!(error instanceof RapportError) || error.code !== 'release/held') throw error;
+      await audit(db, 'run', 'release.held', { run: id, release, why: error.message });
+      return `${error.message} ${error.remedy}`;
+    }
   }
 
   /** Writes the end of a run, once, and only for its newest attempt. */
-  async #end(id: string, attempt: number, result: TrainingResult, release?: string): Promise<void> {
+  async #end(id: string, attempt: number, result: TrainingResult, kept?: Kept): Promise<void> {
     const done = result.status === 'done' ? result : undefined;
     await this.#around.db
       .updateTable('runs')
       .set({
         status: result.status,
-        release: release ?? null,
+        release: kept?.release ?? null,
+        held: kept?.held ?? null,
         gate: done ? JSON.stringify(done.gate) : null,
         evaluation: done ? JSON.stringify(done.evaluation) : null,
         error: result.status === 'failed' ? JSON.stringify(result.error) : null,
@@ -527,6 +556,7 @@ function runOf(row: RunTable): Run {
     release: row.release,
     gate: row.gate ? (JSON.parse(row.gate) as Gate) : null,
     evaluation: row.evaluation ? (JSON.parse(row.evaluation) as Record<string, unknown>) : null,
+    held: row.held,
     error: failure?.message ?? null,
     failure,
     createdAt: row.created_at,

@@ -16,7 +16,9 @@ export interface RunSpec {
   attempt: number;
   kind: Method;
   base: { digest: string; format: 'gguf' | 'safetensors'; files: { name: string; path: string }[] };
-  /** The adapter of the release that is trained on, with its PEFT config; null for the bare base. */
+  /** The stable release, or "base": what the result is compared with. */
+  stable: string;
+  /** The adapter of that release, with its PEFT config; null for the bare base. */
   init: { release: string; path: string; rank: number; alpha: number; targets: string[] } | null;
   dataset: { id: string; digest: string };
   /** JSON lines of `{id, device, type, body}`. */

@@ -104,14 +104,16 @@ async function follow(context: Context, output: Output, id: string, since = 0): 
   }
   const run = await context.runs.show(id);
   if (run.status !== 'done') throw failureOf(run);
-  const { release, gate, evaluation } = run;
-  const value = { run: id, ...(release && { release }), gate, evaluation };
+  const { release, gate, evaluation, held } = run;
+  const value = { run: id, ...(release && { release }), gate, evaluation, ...(held && { held }) };
   const checks = (gate?.checks ?? []).map((check) => [
     check.passed ? 'passed' : 'NOT passed',
     check.name,
     check.detail,
   ]);
-  output.answer(value, `${table(['gate', 'check', ''], checks)}\nrun ${id}\nrelease ${release}`);
+  const lines = [table(['gate', 'check', ''], checks), `run ${id}`, `release ${release}`];
+  if (held) lines.push(`not published: ${held}`);
+  output.answer(value, lines.join('\n'));
 }
 
 function failureOf({ id, status, failure }: Run): RapportError {
