@@ -14,8 +14,13 @@ test('train --model changes nothing for clients when it is refused', async () =>
   await runs.wait(id);
 
   // As if another process were at it.
+  const another = { owner_pid: process.ppid, alive_at: Date.now() };
   const under = (status: 'running' | 'done') =>
-    db.updateTable('runs').set({ status, owner_pid: process.ppid }).where('id', '=', id).execute();
+    db
+      .updateTable('runs')
+      .set({ ...another, status })
+      .where('id', '=', id)
+      .execute();
   await under('running');
   const busy = await rapport(dataFolder, 'train', '--model', model);
   expect([busy.code, busy.said]).toEqual([1, expect.stringContaining(`Run ${id} is under way`)]);

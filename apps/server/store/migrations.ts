@@ -70,9 +70,13 @@ const LEARNED = [
 /** Why the release of a run was not published although it passed its gate. */
 const HELD = [`alter table runs add column held text`];
 
+/** When the owner of a run last said that it works on it: after a restart, its process id may be anybody's. */
+const ALIVE = [`alter table runs add column alive_at bigint`];
+
 export const migrations: Record<string, Migration> = {
   '001-first': migrationOf(FIRST),
   '002-one-row-per-event': migrationOf(ONE_ROW_PER_EVENT),
   '003-learned': migrationOf(LEARNED),
   '004-held': migrationOf(HELD),
+  '005-alive': migrationOf(ALIVE),
 };

@@ -79,6 +79,8 @@ export interface RunTable {
   /** Only the newest attempt may publish. */
   attempt: number;
   owner_pid: number | null;
+  /** When its owner last said that it works on it. */
+  alive_at: number | null;
   release: string | null;
   gate: string | null;
   evaluation: string | null;

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Context } from '../context.ts';
 import { currentChannel, halt, offerCandidate, promote } from '../releases/channel.ts';
 import { modelOfClients, ownBase, useBase } from '../releases/model.ts';
@@ -281,6 +281,32 @@ describe('when things go wrong', () => {
       status: 'failed',
       failure: { code: 'training/interrupted' },
     });
+  });
+
+  test('a run whose owner has fallen silent has failed, whoever has its process id now', async () => {
+    const { db, runs, id } = await ended({ steps: 1 });
+    const set = (values: { alive_at: number; status?: 'running'; owner_pid?: number }) =>
+      db.updateTable('runs').set(values).where('id', '=', id).execute();
+    await set({ status: 'running', owner_pid: process.ppid, alive_at: Date.now() });
+    await runs.failOrphans();
+    expect((await runs.show(id)).status).toBe('running');
+    await set({ alive_at: Date.now() - 61_000 });
+    await runs.failOrphans();
+    expect(await runs.show(id)).toMatchObject({
+      status: 'failed',
+      failure: { code: 'training/interrupted' },
+    });
+  });
+
+  test('the owner of a run says every ten seconds that it works on it', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const { db, runs } = await contextWithVotes();
+    const { id } = await runs.start({ config: { steps: 500 } });
+    await db.updateTable('runs').set({ alive_at: 0 }).where('id', '=', id).execute();
+    const alive = db.selectFrom('runs').select('alive_at').where('alive_at', '>', 0);
+    vi.advanceTimersByTime(10_000);
+    await until(async () => (await alive.execute()).length === 1);
   });
 
   test('an attempt that was overtaken publishes nothing', async () => {

@@ -91,13 +91,24 @@ interface Kept {
   held: string | null;
 }
 
+/** A run that this process works on. */
+interface Job {
+  ref: string;
+  ended: Promise<void>;
+}
+
 const FOLLOW_EVERY_MS = 250;
 const SCHEDULE_EVERY_MS = 60_000;
+const BEAT_EVERY_MS = 10_000;
+/** An owner that has been silent for so long is gone, whoever has its process id now. */
+const GONE_AFTER_MS = 60_000;
 
 export class Runs {
   readonly #around: Surroundings;
   readonly #trainer: LocalTrainer;
-  readonly #active = new Map<string, { ref: string; ended: Promise<void> }>();
+  /** The runs of this process; null while an attempt is being prepared. */
+  readonly #active = new Map<string, Job | null>();
+  readonly #beating: NodeJS.Timeout;
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> | undefined;
   #starting: Promise<unknown> = Promise.resolve();
@@ -107,6 +118,7 @@ export class Runs {
   constructor(around: Surroundings) {
     this.#around = around;
     this.#trainer = around.trainer;
+    this.#beating = setInterval(() => void this.#beat().catch(() => {}), BEAT_EVERY_MS).unref();
   }
 
   /** Starts a run; it goes on by itself. Throws `dataset/*`, `base/*`, `run/busy`, `train/bad-config`. */
@@ -135,7 +147,8 @@ export class Runs {
         publish,
         status: 'queued',
         attempt: 0,
-        owner_pid: process.pid,
+        owner_pid: null,
+        alive_at: Date.now(),
         release: null,
         gate: null,
         evaluation: null,
@@ -227,7 +240,7 @@ export class Runs {
     return this.show(id);
   }
 
-  /** Runs whose process is gone have failed; whatever came before them is untouched. */
+  /** Runs whose owner is gone have failed; whatever came before them is untouched. */
   async failOrphans(): Promise<void> {
     const { db } = this.#around;
     const rows = await db
@@ -235,8 +248,9 @@ export class Runs {
       .selectAll()
       .where('status', 'in', ['queued', 'running'])
       .execute();
-    for (const { id, attempt, owner_pid: pid } of rows) {
-      if (this.#active.has(id) || (pid !== null && pid !== process.pid && isAlive(pid))) continue;
+    for (const row of rows) {
+      if (!this.#isForsaken(row)) continue;
+      const { id, attempt } = row;
       await this.#finish(id, attempt, {
         status: 'failed',
         error: {
@@ -282,9 +296,10 @@ export class Runs {
     clearInterval(this.#timer);
     await this.#looking;
     await this.#starting;
-    const active = [...this.#active.values()];
+    const active = [...this.#active.values()].filter((job) => job !== null);
     await Promise.all(active.map(({ ref }) => this.#trainer.cancel(ref)));
     await Promise.all(active.map(({ ended }) => ended));
+    clearInterval(this.#beating);
   }
 
   /** Why the schedule cannot start a run, once for each reason: it is tried again every minute. */
@@ -303,7 +318,7 @@ export class Runs {
     if (!busy) await this.start({ method: schedule.method, publish: schedule.publish }, 'schedule');
   }
 
-  /** Two at once would both find nothing under way, and the one in preparation would look forsaken. */
+  /** Two at once would both find nothing under way. */
   #oneByOne<T>(start: () => Promise<T>): Promise<T> {
     const started = this.#starting.then(start);
     this.#starting = started.catch(() => {});
@@ -353,8 +368,17 @@ export class Runs {
     return newest ?? freezeDataset(db);
   }
 
-  /** Begins the next attempt; from here on no earlier one can end the run. */
   async #attempt(id: string): Promise<void> {
+    this.#active.set(id, null);
+    try {
+      await this.#begin(id);
+    } finally {
+      if (!this.#active.get(id)) this.#active.delete(id);
+    }
+  }
+
+  /** Begins the next attempt; from here on no earlier one can end the run. */
+  async #begin(id: string): Promise<void> {
     const { db } = this.#around;
     const row = await db
       .updateTable('runs')
@@ -362,6 +386,7 @@ export class Runs {
         attempt: eb('attempt', '+', 1),
         status: 'running',
         owner_pid: process.pid,
+        alive_at: Date.now(),
         error: null,
         finished_at: null,
       }))
@@ -508,6 +533,25 @@ export class Runs {
       .where('attempt', '=', attempt)
       .where('status', 'in', ['queued', 'running'])
       .execute();
+  }
+
+  /** Says that this process still works on its runs. */
+  async #beat(): Promise<void> {
+    const mine = [...this.#active.keys()];
+    if (mine.length === 0) return;
+    await this.#around.db
+      .updateTable('runs')
+      .set({ alive_at: Date.now() })
+      .where('id', 'in', mine)
+      .where('owner_pid', '=', process.pid)
+      .execute();
+  }
+
+  /** Whether nobody works on a run that is not over: its process has ended, or says nothing any more. */
+  #isForsaken({ id, owner_pid: pid, alive_at }: RunTable): boolean {
+    if (this.#active.has(id)) return false;
+    if (Date.now() - (alive_at ?? 0) > GONE_AFTER_MS) return true;
+    return pid !== null && (pid === process.pid || !isAlive(pid));
   }
 
   /** Another process works on it: leaves a note where its child looks, and waits. */
