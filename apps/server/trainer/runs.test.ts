@@ -13,7 +13,8 @@ import { remember } from '../store/settings.ts';
 import { aRanking, aVote } from '../store/test-store.ts';
 import { countJudgements, takeEvents } from '../store/events.ts';
 import { anotherBase, contextWithVotes, temporaryContext } from '../test-context.ts';
-import type { Run } from './runs.ts';
+import { LocalTrainer } from './local.ts';
+import { Runs, type Run } from './runs.ts';
 
 const coded = (code: string) => expect.objectContaining({ code });
 
@@ -296,6 +297,27 @@ describe('when things go wrong', () => {
       status: 'failed',
       failure: { code: 'training/interrupted' },
     });
+  });
+
+  test('cancelled, a run whose owner is gone has ended; one that goes on is said to go on', async () => {
+    const { db, blobs, dataFolder, runs, id } = await ended({ steps: 1 });
+    const owned = (alive_at: number) =>
+      db
+        .updateTable('runs')
+        .set({ status: 'running', owner_pid: process.ppid, alive_at })
+        .where('id', '=', id)
+        .execute();
+    await owned(Date.now() - 61_000);
+    expect(await runs.cancel(id)).toMatchObject({ status: 'cancelled', failure: null });
+    await owned(Date.now());
+    const hasty = new Runs({
+      ...{ db, blobs, dataFolder, runsFolder: join(dataFolder, 'runs') },
+      trainer: new LocalTrainer(),
+      patienceMs: 0,
+    });
+    onTestFinished(() => hasty.stop());
+    await expect(hasty.cancel(id)).rejects.toThrow(coded('run/not-stopped'));
+    expect((await runs.show(id)).status).toBe('running');
   });
 
   test('the owner of a run says every ten seconds that it works on it', async () => {

@@ -83,6 +83,8 @@ interface Surroundings {
   dataFolder: string;
   runsFolder: string;
   trainer: LocalTrainer;
+  /** How long another process has to stop a run it works on. */
+  patienceMs?: number;
 }
 
 /** The release of a run, and why it was not published if it should have been. */
@@ -102,6 +104,7 @@ const SCHEDULE_EVERY_MS = 60_000;
 const BEAT_EVERY_MS = 10_000;
 /** An owner that has been silent for so long is gone, whoever has its process id now. */
 const GONE_AFTER_MS = 60_000;
+const PATIENCE_MS = 15_000;
 
 export class Runs {
   readonly #around: Surroundings;
@@ -182,7 +185,7 @@ export class Runs {
     return this.show(id);
   }
 
-  /** Stops a run, whichever process works on it. */
+  /** Stops a run, whichever process works on it. Throws `run/not-stopped`. */
   async cancel(name: string, actor = 'cli'): Promise<Run> {
     await this.#starting;
     const run = await this.show(name);
@@ -466,11 +469,7 @@ export class Runs {
     given: readonly DatasetRow[],
   ): Promise<Kept | void> {
     const { db, blobs, dataFolder } = this.#around;
-    const row = await db
-      .selectFrom('runs')
-      .selectAll()
-      .where('id', '=', id)
-      .executeTakeFirstOrThrow();
+    const row = await this.#row(id);
     if (row.attempt !== attempt || row.status !== 'running') return;
     const dataset = await findDataset(db, row.dataset);
     const { adapter, tokenizerDigest, golden, evaluation, gate } = result;
@@ -556,13 +555,25 @@ export class Runs {
 
   /** Another process works on it: leaves a note where its child looks, and waits. */
   async #askToCancel({ id, attempt }: Run): Promise<void> {
-    await writeWhole(cancelFile(this.#folder(id), attempt), '');
-    for (let tries = 0; tries < 60; tries++) {
-      await this.failOrphans();
-      const { status } = await this.show(id);
-      if (status !== 'running' && status !== 'queued') return;
+    const folder = this.#folder(id);
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await writeWhole(cancelFile(folder, attempt), '');
+    const giveUpAt = Date.now() + (this.#around.patienceMs ?? PATIENCE_MS);
+    for (;;) {
+      const row = await this.#row(id);
+      if (row.status !== 'running' && row.status !== 'queued') return;
+      if (this.#isForsaken(row)) return this.#finish(id, row.attempt, { status: 'cancelled' });
+      if (Date.now() > giveUpAt) throw notStopped(row);
       await sleep(FOLLOW_EVERY_MS);
     }
+  }
+
+  #row(id: string): Promise<RunTable> {
+    return this.#around.db
+      .selectFrom('runs')
+      .selectAll()
+      .where('id', '=', id)
+      .executeTakeFirstOrThrow();
   }
 
   #folder(id: string): string {
@@ -587,6 +598,13 @@ async function screenedRows(db: Database, run: RunTable) {
     'Collect rankings that prefer something, or good and bad thumbs (not for --method dpo or sft), wait for more devices or time, or change "safety" in the config (see docs/operating.md).',
   );
 }
+
+const notStopped = ({ id, owner_pid }: RunTable) =>
+  new RapportError(
+    'run/not-stopped',
+    `Run ${id} was asked to stop, and process ${owner_pid} still works on it.`,
+    `Ask again in a minute: rapport runs cancel ${id}; if it goes on all the same, end that process.`,
+  );
 
 function runOf(row: RunTable): Run {
   const failure = row.error ? (JSON.parse(row.error) as Failure) : null;
