@@ -355,6 +355,18 @@ test('a schedule that cannot start a run says why, once', async () => {
   expect(await refusals()).toBe(1);
 });
 
+test('the schedule does not wait for a run whose owner is gone', async () => {
+  const { db, runs, device, id } = await ended({ steps: 1 });
+  const forsaken = { status: 'running', owner_pid: process.ppid, alive_at: 0 } as const;
+  await db.updateTable('runs').set(forsaken).where('id', '=', id).execute();
+  await takeEvents(db, device, [aVote(), aVote(-1)]);
+  await runs.setSchedule({ votes: 2, method: 'ppo', publish: 'no' });
+  runs.startSchedule();
+  runs.noticeEvents();
+  await until(async () => (await runs.list()).length === 2);
+  expect((await runs.show(id)).status).toBe('failed');
+});
+
 test('the schedule starts a run when enough judgements have come', async () => {
   const { db, runs, device } = await contextWithVotes();
   await runs.setSchedule({ votes: 3, method: 'ppo', publish: 'no' });

@@ -313,6 +313,7 @@ export class Runs {
   }
 
   async #followSchedule(): Promise<void> {
+    await this.failOrphans();
     const schedule = await this.schedule();
     if (!schedule) return;
     const { unused } = await countJudgements(this.#around.db);
