@@ -10,7 +10,7 @@ import { enrol, listDevices } from '../store/devices.ts';
 import { eraseDevice, readReceipt } from '../store/erasure.ts';
 import { auditLog } from '../store/audit.ts';
 import { remember } from '../store/settings.ts';
-import { aRanking, aVote } from '../store/test-store.ts';
+import { anErasure, aRanking, aVote } from '../store/test-store.ts';
 import { countJudgements, takeEvents } from '../store/events.ts';
 import { anotherBase, contextWithVotes, temporaryContext } from '../test-context.ts';
 import { LocalTrainer } from './local.ts';
@@ -230,6 +230,17 @@ describe('when things go wrong', () => {
     const steps = [];
     for await (const { step, attempt } of runs.progress(id)) if (attempt === 2) steps.push(step);
     expect(steps).toEqual([3, 4, 5]);
+  });
+
+  test('a run whose judgements changed meanwhile begins again', async () => {
+    const { db, runs, device, id } = await ended({ steps: 6, dieAt: 5 });
+    const ranking = await db.selectFrom('events').select('id').executeTakeFirstOrThrow();
+    await takeEvents(db, device, [anErasure(ranking.id)]);
+    await runs.resume(id);
+    expect(await runs.wait(id)).toMatchObject({ status: 'done', attempt: 2 });
+    const steps = [];
+    for await (const { step, attempt } of runs.progress(id)) if (attempt === 2) steps.push(step);
+    expect(steps).toEqual([0, 1, 2, 3, 4, 5]);
   });
 
   test('a child that throws says why', async () => {

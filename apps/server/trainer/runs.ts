@@ -27,6 +27,7 @@ import type { RunStatus, RunTable } from '../store/schema.ts';
 import { recall, remember } from '../store/settings.ts';
 import { uuidv7 } from '../store/uuid.ts';
 import { writeWhole } from '../store/write-whole.ts';
+import { checkpointOf } from './checkpoint.ts';
 import { cancelFile, linesFrom, progressFile, rowsFile, specFile } from './files.ts';
 import type { LocalTrainer } from './local.ts';
 import { gateLimitsOf } from './gate.ts';
@@ -421,7 +422,8 @@ export class Runs {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const config = JSON.parse(row.config) as Record<string, unknown> & { seed: number };
     const { rows, setAside } = await screenedRows(db, row);
-    await writeWhole(rowsFile(folder), rows.map((item) => `${JSON.stringify(item)}\n`).join(''));
+    const text = rows.map((item) => `${JSON.stringify(item)}\n`).join('');
+    await writeWhole(rowsFile(folder), text);
     const files = [];
     for (const { name, digest } of base.files)
       files.push({ name, path: (await blobs.need(digest)).path });
@@ -443,7 +445,7 @@ export class Runs {
       dataset: { id: dataset.id, digest: dataset.digest },
       rows: rowsFile(folder),
       setAside,
-      checkpoint: join(folder, 'checkpoint'),
+      checkpoint: await checkpointOf(folder, [base.digest, row.config, text]),
       config,
       seed: config.seed,
     };

@@ -25,7 +25,7 @@ export interface RunSpec {
   rows: string;
   /** How many judgements are not among the rows, by reason. */
   setAside: Record<string, number>;
-  /** Survives from attempt to attempt. */
+  /** A folder that survives from attempt to attempt, as long as rows, base and config stay the same. */
   checkpoint: string;
   config: Record<string, unknown>;
   seed: number;
