@@ -5,7 +5,7 @@ import { ownBase } from '../releases/model.ts';
 import { listReleases } from '../releases/registry.ts';
 import { listDatasets } from '../store/datasets.ts';
 import { listDevices } from '../store/devices.ts';
-import { countJudgements } from '../store/events.ts';
+import { countJudgements, receptions } from '../store/events.ts';
 
 /** Counts and the channel. */
 export async function overviewOf({ db, dataFolder, runs }: Context) {
@@ -33,7 +33,7 @@ export async function overviewOf({ db, dataFolder, runs }: Context) {
   };
 }
 
-/** Releases with their place in the channel. */
+/** Releases with their place in the channel, and what devices made of them. */
 export async function releaseRows({ db, dataFolder }: Pick<Context, 'db' | 'dataFolder'>) {
   const { stable, candidate, blocked } = (await currentChannel(db, dataFolder)).signed;
   const stateOf = (id: string) => {
@@ -41,6 +41,7 @@ export async function releaseRows({ db, dataFolder }: Pick<Context, 'db' | 'data
     if (id === candidate?.release) return `candidate ${candidate.percent} %`;
     return blocked.includes(id) ? 'blocked' : 'built';
   };
+  const received = await receptions(db);
   return (await listReleases(db)).map(({ id, envelope, createdAt, flagged, run }) => ({
     id,
     state: stateOf(id),
@@ -50,5 +51,6 @@ export async function releaseRows({ db, dataFolder }: Pick<Context, 'db' | 'data
     votes: envelope.signed.dataset.count,
     base: envelope.signed.base.name,
     adapter: envelope.signed.adapter?.digest ?? null,
+    ...(received.get(id) ?? { thumbsUp: 0, thumbsDown: 0, loadFailures: 0 }),
   }));
 }

@@ -1,6 +1,7 @@
 // Judgements as they arrive: each once, corrections folded, erased ones gone for good. A whole batch
 // is one transaction, so an answer means that everything it accepts is on the disk. An event is known
 // by its id, whichever device sends it: a device that had to enrol again has a new name and old events.
+import { sql } from 'kysely';
 import {
   canonicalJson,
   readEvent,
@@ -138,6 +139,39 @@ export async function countJudgements(db: Queries) {
     edits: of('edit'),
     unused: rows.reduce((sum, { unused }) => sum + Number(unused), 0),
   };
+}
+
+/** What devices made of a release: thumbs that stand, and devices that could not load it. */
+export interface Reception {
+  thumbsUp: number;
+  thumbsDown: number;
+  loadFailures: number;
+}
+
+/** The reception of every release that somebody judged or reported, the bare "base" among them. */
+export async function receptions(db: Queries): Promise<Map<string, Reception>> {
+  const rows = await db
+    .selectFrom('events')
+    .select(({ fn }) => [
+      'release',
+      'type',
+      sql<number | null>`json_extract(body, '$.value')`.as('value'),
+      fn.countAll<number>().as('events'),
+      fn.count<number>('device').distinct().as('devices'),
+    ])
+    .where('superseded_by', 'is', null)
+    .where('type', 'in', ['vote', 'release_report'])
+    .groupBy(['release', 'type', 'value'])
+    .execute();
+  const all = new Map<string, Reception>();
+  for (const { release, type, value, events, devices } of rows) {
+    const mine = all.get(release) ?? { thumbsUp: 0, thumbsDown: 0, loadFailures: 0 };
+    if (type === 'release_report') mine.loadFailures = devices;
+    else if (value === 1) mine.thumbsUp = events;
+    else mine.thumbsDown = events;
+    all.set(release, mine);
+  }
+  return all;
 }
 
 /** Judgements that arrived last, newest first, with the last line of their prompt. */

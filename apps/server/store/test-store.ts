@@ -60,4 +60,7 @@ export const aRanking = (
     more,
   );
 
+export const aReport = (release: string) =>
+  event('release_report', { reason: 'the golden test failed' }, { release });
+
 export const anErasure = (id: string) => event('erase', {}, { supersedes: id, consent: false });

@@ -47,9 +47,12 @@ export function releaseCommands(program: Command): void {
           when(r.createdAt),
           r.state,
           r.votes,
+          `${r.thumbsUp} / ${r.thumbsDown}`,
+          r.loadFailures,
           r.flagged ? 'retrain: something was erased' : '',
         ]);
-        output.answer(all, table(['id', 'made', 'state', 'votes', ''], rows));
+        const head = ['id', 'made', 'state', 'votes', 'good / bad', 'not loaded', ''];
+        output.answer(all, table(head, rows));
       }),
   );
 
