@@ -102,11 +102,18 @@ async function whyHeld(
 
 /** Takes the candidate back from everybody who has it, and lets nobody change until the next act. */
 export async function halt(db: Database, dataFolder: string): Promise<Signed<Channel>> {
-  return change(db, dataFolder, 'halt', ({ candidate, ...channel }) => ({
-    ...channel,
-    blocked: candidate ? [...new Set([...channel.blocked, candidate.release])] : channel.blocked,
-    freeze: true,
-  }));
+  return change(db, dataFolder, 'halt', halted);
+}
+
+/** The same, if the candidate is still `release`. */
+export async function haltCandidate(
+  db: Database,
+  dataFolder: string,
+  release: string,
+): Promise<Signed<Channel>> {
+  return change(db, dataFolder, `halt ${release}`, (channel) =>
+    channel.candidate?.release === release ? halted(channel) : channel,
+  );
 }
 
 /**
@@ -138,6 +145,12 @@ export async function rollback(db: Database, dataFolder: string): Promise<Signed
     freeze: false,
   }));
 }
+
+const halted = ({ candidate, ...channel }: Channel): Channel => ({
+  ...channel,
+  blocked: candidate ? [...new Set([...channel.blocked, candidate.release])] : channel.blocked,
+  freeze: true,
+});
 
 const withCandidate = (channel: Channel, id: string, percent: number): Channel => {
   const { candidate } = channel;

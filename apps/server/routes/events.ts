@@ -5,6 +5,7 @@ import type { Context } from '../context.ts';
 import { Refusal } from '../http/answer.ts';
 import { limitBody, readJson } from '../http/body.ts';
 import { networkOf, RateLimit } from '../http/rate-limit.ts';
+import { heedReports } from '../releases/reports.ts';
 import { readReceipt } from '../store/erasure.ts';
 import { takeEvents } from '../store/events.ts';
 import { deviceOfRequest } from './bearer.ts';
@@ -12,7 +13,8 @@ import { deviceOfRequest } from './bearer.ts';
 const PROTO = 1;
 const MIN_INTERVAL_MS = 1000;
 
-export function eventRoutes({ db, runs }: Context) {
+export function eventRoutes(context: Context) {
+  const { db, runs } = context;
   const perNetwork = new RateLimit({ burst: 5000, perMinute: 3000 });
   const perDevice = new RateLimit({ burst: 1000, perMinute: 600 });
   return new Hono()
@@ -32,6 +34,7 @@ export function eventRoutes({ db, runs }: Context) {
       const newer = typeof batch?.proto === 'number' && batch.proto > PROTO;
       const results = newer ? deferAll(events) : await takeEvents(db, device, events);
       if (results.some(({ status }) => status === 'accepted')) runs.noticeEvents();
+      if (events.some(isReport)) await heedReports(context);
       return c.json({ results, minIntervalMs: MIN_INTERVAL_MS } satisfies BatchAnswer, 200);
     })
     .get('/receipts/:id', async (c) => {
@@ -41,6 +44,9 @@ export function eventRoutes({ db, runs }: Context) {
       throw new Refusal(404, 'erasure/unknown', 'There is no such receipt.', 'Check the id.');
     });
 }
+
+const isReport = (event: unknown): boolean =>
+  (event as { type?: unknown } | null)?.type === 'release_report';
 
 /** A client of a later protocol keeps its events until this server is newer. */
 function deferAll(events: readonly unknown[]): BatchAnswer['results'] {
