@@ -1,6 +1,6 @@
 // Chats greedily on our own kernels in a worker, as the page does: helper threads block, which a page may not.
 import { blobSource, buildTokenizer, ChatEngine, openGguf } from '@rapport/core';
-import { chooseBackend } from '../../apps/web/src/workers/backend.ts';
+import { openOnBackend } from '../../apps/web/src/workers/backend.ts';
 import type { BackendChoice } from '../../apps/web/src/workers/inference.ts';
 
 // Vitest rewrites dynamic imports for its page; a worker has to provide what they call.
@@ -22,13 +22,16 @@ async function chat(choice: BackendChoice, prompts: { prompt: string; maxTokens:
   const fromMs = performance.now();
   const checkpoint = await openGguf(blobSource(await (await fetch('/model.gguf')).blob()));
   const tokenizer = await buildTokenizer(checkpoint.tokenizer);
-  const { runtime, name, reason, threads, verdict } = await chooseBackend({ choice, checkpoint });
-  const engine = await ChatEngine.create({ checkpoint, tokenizer, runtime });
+  const { backend, reason, verdict, opened } = await openOnBackend(
+    { choice, checkpoint },
+    (runtime) => ChatEngine.create({ checkpoint, tokenizer, runtime }),
+  );
+  const { runtime, name, threads } = backend;
   const loadMs = performance.now() - fromMs;
   const replies: Chatted['replies'] = [];
   for (const { prompt, maxTokens } of prompts) {
     const greedy = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
-    const stream = engine.speak(
+    const stream = opened.speak(
       { messages: [{ role: 'user', content: prompt }], samplings: [{ ...greedy, maxTokens }] },
       new AbortController().signal,
     );

@@ -89,6 +89,7 @@ export const en = {
     chosen: 'You chose it in the settings.',
     'no-webgpu': 'This browser offers no WebGPU, so the processor is used.',
     'fell-back': 'The faster way of computing did not start on this device.',
+    'device-lost': 'The graphics processor was taken away, so the processor computes.',
     'after-crash':
       'The last start ended while loading, so the setting that needs least is used. Choose another in the settings.',
   },

@@ -122,6 +122,7 @@ export const zh: Catalogue = {
     chosen: '这是您在设置中选择的。',
     'no-webgpu': '此浏览器不支持 WebGPU，因此使用处理器。',
     'fell-back': '更快的计算方式未能在此设备上启动。',
+    'device-lost': '显卡不可用了，因此改由处理器计算。',
     'after-crash': '上次启动在加载时中断，因此使用占用最少的设置。您可以在设置中另选。',
   },
   elsewhere: '由另一个标签页计算',

@@ -1,84 +1,70 @@
 // What computes on this device, and why: our own kernels on the blocks of the file, or ONNX Runtime on the
 // processor or on graphics.
-import {
-  ortRuntime,
-  RapportError,
-  type Checkpoint,
-  type OrtModule,
-  type Runtime,
-} from '@rapport/core';
+import { ortRuntime, type Checkpoint, type OrtModule, type Runtime } from '@rapport/core';
 import { losable } from './device-loss.ts';
-import type { BackendChoice, Engine, OpenedModel, Verdict } from './inference.ts';
+import type { Engine, OpenedModel, Verdict } from './inference.ts';
 import { askingForMemory, type ErrorScopes } from './out-of-memory.ts';
 import { ownKernels } from './own-kernels.ts';
 import { fastest } from './probe.ts';
+import { firstThatOpens, waysOf, type Wanted, type Way } from './ways.ts';
 
 export interface Backend {
   name: string;
   runtime: Runtime;
-  reason: OpenedModel['reason'];
   threads: number;
-  /** What the device was found to do best; kept, it saves the next trial. */
-  verdict?: Verdict | undefined;
+  /** The browser lacks what was asked for. */
+  lacking?: boolean;
 }
 
-export interface BackendRequest {
-  choice: BackendChoice;
+interface BackendRequest extends Omit<Wanted, 'quantised'> {
   checkpoint: Checkpoint;
-  /** The verdict of an earlier start on this device. */
-  verdict?: Verdict | undefined;
-  /** The last start ended in the middle of loading. */
-  afterCrash?: boolean | undefined;
 }
 
-/** Chooses and starts a backend for a checkpoint. */
-export async function chooseBackend(request: BackendRequest): Promise<Backend> {
-  const { choice, checkpoint, afterCrash } = request;
+/** On what something was opened, and why there. */
+export interface OpenedOn<T> {
+  backend: Backend;
+  reason: OpenedModel['reason'];
+  verdict: Verdict | undefined;
+  opened: T;
+}
+
+/** Chooses and starts a backend for a checkpoint; where it cannot be opened on it, the next best one. */
+export async function openOnBackend<T>(
+  request: BackendRequest,
+  open: (runtime: Runtime) => Promise<T>,
+): Promise<OpenedOn<T>> {
+  const { checkpoint } = request;
   const quantised = [...checkpoint.tensors.values()].some(({ format }) => format.startsWith('Q'));
-  if (afterCrash && quantised)
-    return { ...(await ownBackend(checkpoint, 1)), reason: 'after-crash' };
-  if (choice !== 'auto') return startBackend(choice, checkpoint);
-  // In fp32 our kernels read as much as ONNX Runtime does: their place is with blocks.
-  if (!quantised) return startBackend('auto', checkpoint);
-  const verdict = request.verdict ?? (await fastest());
-  try {
-    const backend = await startBackend(verdict.engine, checkpoint);
-    return { ...backend, reason: isolatedOr('fastest'), verdict };
-  } catch (error) {
-    if (!(error instanceof RapportError) || verdict.engine === 'wasm') throw error;
-    return { ...(await startBackend('wasm', checkpoint)), reason: 'fell-back' };
-  }
+  const { way, backend, opened } = await firstThatOpens(
+    await waysOf({ ...request, quantised }, fastest),
+    ({ engine, threads }) => startBackend(engine, checkpoint, threads),
+    ({ runtime }) => open(runtime),
+  );
+  return { backend, reason: reasonFor(way, backend), verdict: way.verdict, opened };
 }
 
-/** Starts the chosen backend; one that this browser lacks falls back to the processor and says so. */
+function reasonFor({ reason }: Way, { lacking }: Backend): OpenedModel['reason'] {
+  if (lacking) return 'no-webgpu';
+  const usual = reason === 'fastest' || reason === 'isolated';
+  return usual && !self.crossOriginIsolated ? 'not-isolated' : reason;
+}
+
+/** Starts an engine; where this browser lacks it, that of the processor. */
 export async function startBackend(
-  choice: Engine | 'auto',
+  engine: Engine,
   weights?: Pick<Checkpoint, 'readRaw'>,
+  threads = threadCount(),
 ): Promise<Backend> {
-  if (choice === 'simd' && weights) return ownBackend(weights, threadCount());
-  if (choice === 'webgpu' && 'gpu' in navigator) {
-    return { name: 'WebGPU', runtime: await webgpu(), reason: 'chosen', threads: 1 };
+  if (engine === 'simd' && weights) {
+    const runtime = await ownKernels(threads, async (name) => weights.readRaw?.(name));
+    return { name: 'WASM SIMD', runtime, threads };
   }
-  return {
-    name: 'WASM fp32',
-    runtime: await wasm(),
-    reason: reasonFor(choice),
-    threads: threadCount(),
-  };
+  if (engine === 'webgpu' && 'gpu' in navigator) {
+    return { name: 'WebGPU', runtime: await webgpu(), threads: 1 };
+  }
+  const runtime = ortRuntime(await onProcessor(threads), { executionProviders: ['wasm'] });
+  return { name: 'WASM fp32', runtime, threads, lacking: engine === 'webgpu' };
 }
-
-async function ownBackend(weights: Pick<Checkpoint, 'readRaw'>, threads: number): Promise<Backend> {
-  const runtime = await ownKernels(threads, async (name) => weights.readRaw?.(name));
-  return { name: 'WASM SIMD', runtime, reason: 'chosen', threads };
-}
-
-function reasonFor(choice: BackendChoice): OpenedModel['reason'] {
-  if (choice === 'webgpu') return 'no-webgpu';
-  return choice === 'auto' ? isolatedOr('isolated') : 'chosen';
-}
-
-const isolatedOr = (reason: OpenedModel['reason']) =>
-  self.crossOriginIsolated ? reason : 'not-isolated';
 
 const threadCount = (): number =>
   self.crossOriginIsolated ? threadsFor(navigator.hardwareConcurrency) : 1;
@@ -86,9 +72,6 @@ const threadCount = (): number =>
 /** All of a few cores, half of many: the other half is often the same cores counted twice. */
 const threadsFor = (cores: number): number =>
   Math.max(1, cores <= 4 ? cores : Math.min(8, Math.floor(cores / 2)));
-
-const wasm = async (): Promise<Runtime> =>
-  ortRuntime(await onProcessor(threadCount()), { executionProviders: ['wasm'] });
 
 async function webgpu(): Promise<Runtime> {
   const ort = await onGraphics();

@@ -51,6 +51,8 @@ export interface OpenRequest {
   verdict?: Verdict | undefined;
   /** The last start ended in the middle of loading: take the setting that needs least. */
   afterCrash?: boolean | undefined;
+  /** The graphics device that computed until now is gone: the processor computes, whatever was chosen. */
+  deviceLost?: boolean | undefined;
   /** Set when another tab computes from now on: what it has opened is taken as it is. */
   again?: boolean | undefined;
 }
@@ -59,7 +61,14 @@ export interface OpenedModel {
   backend: string;
   /** Why this backend: a key of the catalogue, since the page says it in the person's language. */
   reason:
-    'fastest' | 'isolated' | 'not-isolated' | 'chosen' | 'no-webgpu' | 'fell-back' | 'after-crash';
+    | 'fastest'
+    | 'isolated'
+    | 'not-isolated'
+    | 'chosen'
+    | 'no-webgpu'
+    | 'fell-back'
+    | 'after-crash'
+    | 'device-lost';
   verdict?: Verdict | undefined;
   threads: number;
   contextLength: number;

@@ -39,7 +39,8 @@ function spawn(thread: KernelThread): Promise<HelperThread> {
   });
   return new Promise((resolve, reject) => {
     worker.onmessage = () => resolve({ stop: () => worker.terminate() });
-    worker.onerror = ({ message }) =>
+    worker.onerror = ({ message }) => {
+      worker.terminate();
       reject(
         new RapportError(
           'workers/thread',
@@ -47,6 +48,7 @@ function spawn(thread: KernelThread): Promise<HelperThread> {
           'Reload the page; if it happens again, choose another backend in the settings.',
         ),
       );
+    };
     worker.postMessage(thread);
   });
 }

@@ -1,6 +1,6 @@
 // Tries the engines one after the other and posts what each took. A worker of its own: when it is
 // ended, all that the slower engines took is given back.
-import { float32, Graph, op, type RawTensor, type SimdRuntime } from '@rapport/core';
+import { float32, Graph, op, type RawTensor } from '@rapport/core';
 import { hasGraphics, startBackend } from './backend.ts';
 import type { Engine } from './inference.ts';
 import { allowOwnScripts } from './trusted-scripts.ts';
@@ -10,9 +10,13 @@ const ROUNDS = 8;
 /** Shapes of a small model's feed-forward layers. */
 const [HIDDEN, FFN, LAYERS] = [576, 1536, 4];
 
-/** Our own kernels come first: they start soonest and need least. */
-const candidates = async (): Promise<Engine[]> =>
-  (await hasGraphics()) ? ['simd', 'wasm', 'webgpu'] : ['simd', 'wasm'];
+/** Our own kernels come first: they start soonest and need least. Then graphics are asked for, which may take long. */
+async function* candidates(): AsyncGenerator<Engine> {
+  yield 'simd';
+  const graphics = hasGraphics();
+  yield 'wasm';
+  if (await graphics) yield 'webgpu';
+}
 
 async function trial(engine: Engine): Promise<Trial> {
   const { runtime } = await startBackend(engine, { readRaw: async () => blocks });
@@ -29,7 +33,7 @@ async function trial(engine: Engine): Promise<Trial> {
     if (round > 0) roundsMs.push(performance.now() - fromMs);
   }
   // Its helper threads would stand in the way of the next.
-  if (engine === 'simd') await (runtime as SimdRuntime).dispose();
+  await runtime.dispose?.();
   roundsMs.sort((a, b) => a - b);
   return { engine, fastestMs: roundsMs[0]!, medianMs: roundsMs[roundsMs.length >> 1]! };
 }
@@ -56,7 +60,7 @@ function blockBytes(): Uint8Array {
 }
 
 async function tryAll(): Promise<void> {
-  for (const engine of await candidates()) {
+  for await (const engine of candidates()) {
     const found = await trial(engine).catch(() => undefined);
     if (found) postMessage(found);
   }

@@ -10,7 +10,7 @@ import {
   type SpokenReply,
   type SpokenToken,
 } from '@rapport/core';
-import { chooseBackend } from './backend.ts';
+import { openOnBackend } from './backend.ts';
 import type { OpenedModel, OpenRequest } from './inference.ts';
 import { openCheckpoint } from './open-checkpoint.ts';
 
@@ -25,21 +25,23 @@ export class Speaker {
   #voice: Voice = { release: null, personal: null };
 
   async open(
-    { manifest, backend: choice, verdict, afterCrash }: OpenRequest,
+    { manifest, backend: choice, verdict, afterCrash, deviceLost }: OpenRequest,
     files: ReadonlyMap<string, File>,
   ): Promise<OpenedModel> {
     const startedMs = performance.now();
     const checkpoint = await openCheckpoint(manifest, files);
-    const backend = await chooseBackend({ choice, checkpoint, verdict, afterCrash });
-    const { name, runtime, reason, threads } = backend;
     const tokenizer = await buildTokenizer(checkpoint.tokenizer);
-    this.#engine = await ChatEngine.create({ checkpoint, tokenizer, runtime });
+    const on = await openOnBackend(
+      { choice, checkpoint, verdict, afterCrash, deviceLost },
+      (runtime) => ChatEngine.create({ checkpoint, tokenizer, runtime }),
+    );
+    this.#engine = on.opened;
     this.#voice = { release: null, personal: null };
     return {
-      backend: name,
-      reason,
-      threads,
-      verdict: backend.verdict,
+      backend: on.backend.name,
+      reason: on.reason,
+      threads: on.backend.threads,
+      verdict: on.verdict,
       contextLength: checkpoint.config.context,
       loadMs: performance.now() - startedMs,
     };

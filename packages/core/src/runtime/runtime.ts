@@ -28,4 +28,6 @@ export interface Runtime {
   /** It rounds so coarsely that a token read alone and one read beside others may get visibly other scores. */
   readonly isCoarse?: boolean;
   load(graph: Graph, weights: (name: string) => Promise<Tensor> | Tensor): Promise<Session>;
+  /** Ends the threads that it has of its own, if any. */
+  dispose?(): Promise<void>;
 }

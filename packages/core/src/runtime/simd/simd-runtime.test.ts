@@ -11,7 +11,7 @@ import { runGraph } from '../../../../../tests/support/run-graph.ts';
 import { Graph, float32, int64, zeros } from '../../graph/index.ts';
 import type { Tensor, Value } from '../../graph/index.ts';
 import * as op from '../../graph/build.ts';
-import { createSimdRuntime, type SimdOptions } from './simd-runtime.ts';
+import { createSimdRuntime, type KernelThread, type SimdOptions } from './simd-runtime.ts';
 
 const runtime = async (options: Partial<SimdOptions> = {}) =>
   createSimdRuntime({ module: await kernelModule(), ...options });
@@ -151,6 +151,16 @@ describe.each([1, 2])('a layer on %i threads', (threads) => {
     await session.dispose();
     await own.dispose();
   });
+});
+
+test('when a helper thread does not start, those before it are stopped', async () => {
+  let stopped = 0;
+  const spawn = async ({ thread }: KernelThread) => {
+    if (thread === 2) throw new Error('no more threads');
+    return { stop: () => void stopped++ };
+  };
+  await expect(runtime({ threads: 4, spawn })).rejects.toThrow('no more threads');
+  expect(stopped).toBe(1);
 });
 
 test('a cache in the memory of the kernels is read in place', async () => {

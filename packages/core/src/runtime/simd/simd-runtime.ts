@@ -83,8 +83,13 @@ export async function createSimdRuntime(options: SimdOptions): Promise<SimdRunti
   const control = heap.allocate(CONTROL_BYTES + threads * SCRATCH_BYTES);
   heap.u8(control, CONTROL_BYTES).fill(0);
   const helpers: HelperThread[] = [];
-  for (let thread = 1; thread < threads; thread++) {
-    helpers.push(await spawn!({ module, memory: heap.memory, control, thread, threads }));
+  try {
+    for (let thread = 1; thread < threads; thread++) {
+      helpers.push(await spawn!({ module, memory: heap.memory, control, thread, threads }));
+    }
+  } catch (error) {
+    for (const helper of helpers) await helper.stop();
+    throw error;
   }
   let knownBytes = 0;
   const run = (program: number) => {

@@ -1,0 +1,59 @@
+// In which order the ways to compute are tried for a model, until one opens it. It starts nothing itself.
+import type { Runtime } from '@rapport/core';
+import type { BackendChoice, Engine, OpenedModel, OpenRequest, Verdict } from './inference.ts';
+
+export interface Way {
+  engine: Engine;
+  reason: OpenedModel['reason'];
+  /** Fewer than this device has. */
+  threads?: number;
+  /** What the device was found to do best; kept, it saves the next trial. */
+  verdict?: Verdict;
+}
+
+/** What decides: `verdict` is of an earlier start on this device. */
+export interface Wanted extends Pick<OpenRequest, 'verdict' | 'afterCrash' | 'deviceLost'> {
+  choice: BackendChoice;
+  /** Its weights are stored in blocks of few bits. */
+  quantised: boolean;
+}
+
+/** The best way first; each other is for when all before it failed. `trial` is asked where nothing else decides. */
+export async function waysOf(
+  { choice, quantised, verdict, afterCrash, deviceLost }: Wanted,
+  trial: () => Promise<Verdict>,
+): Promise<Way[]> {
+  // In fp32 our kernels read as much as ONNX Runtime does: their place is with blocks.
+  const least: Engine = quantised ? 'simd' : 'wasm';
+  const onProcessor: Engine[] = quantised ? ['simd', 'wasm'] : ['wasm'];
+  if (afterCrash) return [{ engine: least, threads: 1, reason: 'after-crash' }];
+  if (deviceLost) return onProcessor.map((engine): Way => ({ engine, reason: 'device-lost' }));
+  if (choice !== 'auto') return [{ engine: choice, reason: 'chosen' }];
+  if (!quantised) return [{ engine: 'wasm', reason: 'isolated' }];
+  const best = verdict ?? (await trial());
+  const others = onProcessor.filter((engine) => engine !== best.engine);
+  return [
+    { engine: best.engine, reason: 'fastest', verdict: best },
+    ...others.map((engine): Way => ({ engine, reason: 'fell-back' })),
+  ];
+}
+
+/**
+ * The first way on which `open` succeeds; what was started for one that fails is disposed of. Throws what the last one
+ * threw.
+ */
+export async function firstThatOpens<B extends { runtime: Pick<Runtime, 'dispose'> }, T>(
+  [way, ...others]: readonly Way[],
+  start: (way: Way) => Promise<B>,
+  open: (backend: B) => Promise<T>,
+): Promise<{ way: Way; backend: B; opened: T }> {
+  let backend: B | undefined;
+  try {
+    backend = await start(way!);
+    return { way: way!, backend, opened: await open(backend) };
+  } catch (error) {
+    await backend?.runtime.dispose?.().catch(() => undefined);
+    if (others.length === 0) throw error;
+    return firstThatOpens(others, start, open);
+  }
+}
