@@ -1,6 +1,7 @@
 // One engine for many tabs: it does one thing at a time, and each tab speaks with the adapters that it chose itself.
 // It knows neither how tabs reach it nor where files lie.
 import { RapportError, type Adapter } from '@rapport/core';
+import { isDeviceLost } from './device-loss.ts';
 import type { AdapterRef, InferenceService, OpenedModel, OpenRequest } from './inference.ts';
 import type { Speaker } from './speaker.ts';
 
@@ -100,6 +101,8 @@ export class Desk {
     const done = await this.#myTurn();
     try {
       return await act();
+    } catch (error) {
+      return await this.#goOnWithout(error);
     } finally {
       done();
     }
@@ -109,9 +112,21 @@ export class Desk {
     const done = await this.#myTurn();
     try {
       return yield* act();
+    } catch (error) {
+      return await this.#goOnWithout(error);
     } finally {
       done();
     }
+  }
+
+  /**
+   * A lost device takes this engine with it: one on the processor is begun, of which those who wait here are told as
+   * this one ends. Any other error is thrown.
+   */
+  async #goOnWithout(error: unknown): Promise<never> {
+    if (!this.#opened || !isDeviceLost(error)) throw error;
+    this.#parts.replace({ ...this.#opened.request, verdict: undefined, deviceLost: true });
+    return new Promise(() => undefined);
   }
 
   /** Waits for all before; gives the function that lets the next one begin. */

@@ -54,7 +54,8 @@ export async function* survivingLoss<Y, R>(
   return yield* work(await other());
 }
 
-const isDeviceLost = (error: unknown): boolean =>
+/** Whether an error says that the graphics device is gone. */
+export const isDeviceLost = (error: unknown): boolean =>
   error instanceof RapportError && error.code === 'runtime/device-lost';
 
 /** What a lost device held is freed already. */

@@ -228,6 +228,48 @@ describe('an engine that crashes', () => {
   );
 });
 
+describe('an engine whose graphics device is lost', () => {
+  const lost = () => new RapportError('runtime/device-lost', 'It was taken away.', 'Again.');
+
+  test.each([0, 1, 3, 5, 6])(
+    'after %i tokens: one on the processor goes on to the end of the reply',
+    async (count) => {
+      const host = await openTab('R1');
+      const tab = await openTab('R1', 'P');
+      world.onToken = (_, tokens) => {
+        if (tokens === count) throw lost();
+      };
+      await expectWhole(speak(tab, prompt('hi', 1)), prompt('hi', 1), 'R1+P');
+      await expectWhole(speak(tab, prompt('more', 2)), prompt('more', 2), 'R1+P');
+      await expectWhole(speak(host, prompt('hi', 3)), prompt('hi', 3), 'R1+');
+      expect(world.opened).toEqual(['engine-1 auto', 'engine-2 device-lost']);
+      expect(world.living).toHaveLength(1);
+    },
+  );
+
+  test('alternates go on, and so does a reply that waits', async () => {
+    const host = await openTab();
+    const tab = await openTab('R1');
+    world.onToken = (_, tokens) => {
+      if (tokens === 8) throw lost();
+    };
+    const waiting = [speak(host, prompt('a', 1, 2, 3)), speak(tab, prompt('b', 4))] as const;
+    await expectWhole(waiting[0], prompt('a', 1, 2, 3));
+    await expectWhole(waiting[1], prompt('b', 4), 'R1+');
+  });
+
+  test('is not taken up again by a tab that opens the model as before', async () => {
+    const host = await openTab();
+    world.onToken = (_, tokens) => {
+      if (tokens === 2) throw lost();
+    };
+    await expectWhole(speak(host, prompt('hi', 1)), prompt('hi', 1));
+    const tab = await openTab();
+    await expectWhole(speak(tab, prompt('hi', 1)), prompt('hi', 1));
+    expect(world.opened).toEqual(['engine-1 auto', 'engine-2 device-lost']);
+  });
+});
+
 describe('a host that is frozen', () => {
   test('is not waited for: the tab goes on with an engine of its own', async () => {
     const host = await openTab();

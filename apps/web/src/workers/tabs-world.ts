@@ -61,7 +61,7 @@ export interface Engine {
 
 export class World {
   readonly engines: Engine[] = [];
-  /** What was opened: the engine and the backend. */
+  /** What was opened: the engine and the backend, or that its device was lost. */
   readonly opened: string[] = [];
   /** Digests of adapters whose files are gone. */
   readonly lost = new Set<string>();
@@ -164,7 +164,7 @@ export class World {
       speaker: this.#speaker(engine),
       open: async (request) => {
         await this.opening;
-        this.opened.push(`${name} ${request.backend}`);
+        this.opened.push(`${name} ${request.deviceLost ? 'device-lost' : request.backend}`);
         return { backend: request.backend } as unknown as OpenedModel;
       },
       read: async ({ file }) => {
