@@ -1,5 +1,6 @@
 // How the client is built: entries, the isolation headers threads need, and the list of files that
 // the service worker keeps for offline use. The root vite.config.ts spreads this in.
+import { createHash } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import type { Plugin, UserConfig } from 'vite';
 import { svelte } from '@sveltejs/vite-plugin-svelte';
@@ -29,15 +30,23 @@ export function kernels(): Plugin {
   };
 }
 
-/** Writes `shell.json`: every file of the build that the page needs to open without a network. */
-function shellList(): Plugin {
+/**
+ * Writes `shell.json`: every file of the build that the page needs to open without a network. Its hash is in the
+ * service worker, which a browser installs anew only when its bytes have changed.
+ */
+export function shellList(): Plugin {
   return {
     name: 'rapport-shell-list',
     apply: 'build',
     generateBundle(_options, bundle) {
-      const files = Object.keys(bundle).filter((name) => neededOffline(name));
+      const files = Object.keys(bundle)
+        .filter((name) => neededOffline(name))
+        .sort();
       const source = JSON.stringify(['/', ...files.map((name) => `/${name}`)]);
       this.emitFile({ type: 'asset', fileName: 'shell.json', source });
+      const worker = bundle['service-worker.js'];
+      const hash = createHash('sha256').update(source).digest('hex');
+      if (worker?.type === 'chunk') worker.code += `\n// Shell ${hash}\n`;
     },
   };
 }

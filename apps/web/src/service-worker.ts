@@ -38,14 +38,17 @@ async function dropOldFiles(): Promise<void> {
   await worker.clients.claim();
 }
 
-/** The newest page when the server answers soon, the kept one when it does not. */
+/**
+ * The newest page when the server answers soon, the kept one when it does not. That one is kept with the files it
+ * needs, and replaced with them when this worker is installed anew.
+ */
 async function pageFirst(): Promise<Response> {
   const cache = await caches.open(SHELL);
   const kept = await cache.match('/');
   const signal = kept ? AbortSignal.timeout(ANSWER_WITHIN_MS) : null;
   try {
     const response = await fetch('/', { cache: 'no-cache', signal });
-    if (response.ok) await cache.put('/', response.clone());
+    if (response.ok && !kept) await cache.put('/', response.clone());
     return response.ok ? response : (kept ?? response);
   } catch {
     return kept ?? Response.error();
