@@ -25,9 +25,13 @@ export interface Speaker {
   adapter: string | null;
 }
 
+/** The base that opened last, and one that the server has named since. */
 const MANIFEST_KEY = 'model-manifest';
+const NEWER_KEY = 'model-manifest-newer';
 const BACKEND_KEY = 'backend';
 const VERDICT_KEY = 'backend-verdict';
+/** A network that is there but dead must not keep a model that is here from opening. */
+const ANSWER_WITHIN_MS = 4000;
 
 export class Model {
   phase = $state<Phase>('looking');
@@ -50,6 +54,8 @@ export class Model {
     if (!progress || bytesPerSecond <= 0) return null;
     return (progress.totalBytes - progress.receivedBytes) / bytesPerSecond;
   });
+  /** Runs when the model is open, before any reply: what spoke last time speaks again. */
+  restore: (() => Promise<void>) | undefined;
   /** Runs between two replies, when the model is ready: where a new release is swapped in. */
   beforeReply: (() => Promise<void>) | undefined;
   /** Runs when a release has been loaded, which speaks alone at first. */
@@ -67,19 +73,25 @@ export class Model {
   /** Finds the model, brings it here if it is not, and opens it. Safe to call again after a failure. */
   async start(): Promise<void> {
     const controller = new AbortController();
+    const { signal } = controller;
     this.#controller = controller;
     this.error = null;
     try {
       this.backend = (await recall<BackendChoice>(this.#db, BACKEND_KEY)) ?? 'auto';
-      const manifest = await this.#choose(controller.signal);
-      this.manifest = manifest;
-      if (!(await finish(this.inference.isKept(manifest)))) {
-        this.phase = 'fetching';
-        await this.#fetch(manifest, controller.signal);
+      const latest = fetchManifest(signal);
+      latest.catch(() => undefined); // It is awaited when it is needed at all.
+      const { manifest, spare } = await this.#choose(latest);
+      try {
+        await this.#bring(manifest, signal);
+      } catch (error) {
+        if (!spare || signal.aborted) throw error;
+        await this.#bring(spare, signal);
       }
-      await this.#open(manifest);
+      await this.#noteManifests(latest);
+      await this.restore?.();
+      this.phase = 'ready';
     } catch (error) {
-      this.#fail(error, controller.signal.aborted);
+      this.#fail(error, signal.aborted);
     } finally {
       this.#wakeAll();
     }
@@ -88,6 +100,15 @@ export class Model {
   /** Stops the download; what has arrived is kept. */
   pause(): void {
     this.#controller?.abort();
+  }
+
+  /** Digests of the files of this model and of one that a later start may open. */
+  async files(): Promise<string[]> {
+    const kept = await recall<ModelManifest>(this.#db, MANIFEST_KEY);
+    const newer = await recall<ModelManifest>(this.#db, NEWER_KEY);
+    return [this.manifest, kept, newer].flatMap(
+      (manifest) => manifest?.files.map(({ digest }) => digest) ?? [],
+    );
   }
 
   /** Takes note of where the engine is now, and of how it computes there. */
@@ -140,21 +161,46 @@ export class Model {
     }
   }
 
-  /** A kept model opens at once, with or without a network; otherwise the server is asked. */
-  async #choose(signal: AbortSignal): Promise<ModelManifest> {
+  /**
+   * A kept model opens at once, with or without a network; otherwise the server is asked. A newer one that it has named
+   * comes first where it can, with the kept one to spare.
+   */
+  async #choose(
+    latest: Promise<ModelManifest>,
+  ): Promise<{ manifest: ModelManifest; spare?: ModelManifest }> {
     const kept = await recall<ModelManifest>(this.#db, MANIFEST_KEY);
-    const latest = fetchManifest(signal);
-    latest.catch(() => undefined); // It is awaited below, when it is needed at all.
-    if (kept && (await finish(this.inference.isKept(kept)))) {
-      latest.then(
-        (manifest) => remember(this.#db, MANIFEST_KEY, manifest),
-        () => undefined,
-      );
-      return kept;
+    if (!kept || !(await finish(this.inference.isKept(kept)))) {
+      const manifest = await latest;
+      await remember(this.#db, MANIFEST_KEY, manifest);
+      return { manifest };
     }
-    const manifest = await latest;
-    await remember(this.#db, MANIFEST_KEY, manifest);
-    return manifest;
+    const newer = await recall<ModelManifest>(this.#db, NEWER_KEY);
+    if (!newer || newer.digest === kept.digest) return { manifest: kept };
+    if (await finish(this.inference.isKept(newer))) return { manifest: newer, spare: kept };
+    const silence = new Promise<null>((over) => setTimeout(over, ANSWER_WITHIN_MS, null));
+    const named = await Promise.race([latest.catch(() => null), silence]);
+    if (!named || named.digest === kept.digest) return { manifest: kept };
+    return { manifest: named, spare: kept };
+  }
+
+  /** Fetches what is missing of a model, and opens it. */
+  async #bring(manifest: ModelManifest, signal: AbortSignal): Promise<void> {
+    this.manifest = manifest;
+    if (!(await finish(this.inference.isKept(manifest)))) {
+      this.phase = 'fetching';
+      await this.#fetch(manifest, signal);
+    }
+    await this.#open(manifest);
+  }
+
+  /** What has opened is what opens next time; what the server names comes to it when it does. */
+  async #noteManifests(latest: Promise<ModelManifest>): Promise<void> {
+    const { digest } = this.manifest!;
+    await remember(this.#db, MANIFEST_KEY, this.manifest);
+    latest.then(
+      (named) => remember(this.#db, NEWER_KEY, named.digest === digest ? null : named),
+      () => undefined,
+    );
   }
 
   async #fetch(manifest: ModelManifest, signal: AbortSignal): Promise<void> {
@@ -170,13 +216,14 @@ export class Model {
     const backend = this.backend;
     const verdict = lasting(await recall<KeptVerdict>(this.#db, VERDICT_KEY), Date.now());
     const { afterCrash, end } = await beginOpening(this.#db);
-    this.opened = await finish(
+    const opened = await finish(
       this.inference.openModel({ manifest, backend, verdict, afterCrash }),
     ).finally(end);
-    if (this.opened.verdict?.calm && !verdict) {
-      await remember(this.#db, VERDICT_KEY, { ...this.opened.verdict, atMs: Date.now() });
+    this.opened = opened;
+    if (opened.reason === 'fell-back') await remember(this.#db, VERDICT_KEY, null);
+    else if (opened.verdict?.calm && !verdict) {
+      await remember(this.#db, VERDICT_KEY, { ...opened.verdict, atMs: Date.now() });
     }
-    this.phase = 'ready';
   }
 
   #fail(error: unknown, paused: boolean): void {
