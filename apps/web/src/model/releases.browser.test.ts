@@ -1,7 +1,7 @@
 // Following the channel in a real browser; the feed and the model's port are scripted.
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { openDatabase, type Database } from '../db/database.ts';
-import type { Channel, Release } from '@rapport/core';
+import { RapportError, type Channel, type Release } from '@rapport/core';
 import type { AdapterRef, Inference } from '../workers/inference.ts';
 import { Model } from './model.svelte.ts';
 import { Releases } from './releases.svelte.ts';
@@ -26,12 +26,17 @@ class Port {
   loaded: string[] = [];
   kept: string[] = [];
   broken = '';
+  /** What is thrown in place of loading an adapter. */
+  refusals: Record<string, Error> = {};
   async *fetchAdapter(_adapter: AdapterRef) {}
   async *useAdapter(adapter: AdapterRef | null) {
-    this.loaded.push(adapter?.file.digest ?? 'none');
+    const digest = adapter?.file.digest ?? 'none';
+    if (this.refusals[digest]) throw this.refusals[digest];
+    this.loaded.push(digest);
   }
   async *checkGolden() {
-    if (this.loaded.at(-1) === `digest-${this.broken}`) throw new Error('golden test failed');
+    if (this.loaded.at(-1) === `digest-${this.broken}`)
+      throw new RapportError('model/golden-failed', 'The test failed.', 'Another is used.');
     return 0;
   }
   async *keepOnly(digests: string[]) {
@@ -78,6 +83,20 @@ function follow(): Releases {
   );
 }
 
+const { signal } = new AbortController();
+
+/** The release that makes the next reply. */
+async function nextSpeaker(): Promise<string> {
+  let id = '';
+  await model.speakWith(signal, async (speaker) => {
+    id = speaker.id;
+    return [];
+  });
+  return id;
+}
+
+const noMemory = () => new RapportError('runtime/memory', 'No memory.', 'Close other tabs.');
+
 test('a new release is swapped in, says what it learned from, and only its files are kept', async () => {
   const releases = follow();
   await releases.look();
@@ -89,7 +108,6 @@ test('a new release is swapped in, says what it learned from, and only its files
 
 test('while a reply is spoken nothing is swapped; the next reply has the new release', async () => {
   const releases = follow();
-  const signal = new AbortController().signal;
   const speakers: string[] = [];
   await model.speakWith(signal, async (speaker) => {
     await releases.look();
@@ -109,12 +127,23 @@ test('after a reload the same release speaks from the first reply, without a net
   const again = follow();
   channel = Promise.reject(new Error('offline')) as never;
   (channel as unknown as Promise<never>).catch(() => undefined);
-  await again.start();
-  await model.speakWith(new AbortController().signal, async (speaker) => {
-    expect(speaker.id).toBe(R1);
+  await again.restore();
+  await again.look();
+  expect(await nextSpeaker()).toBe(R1);
+  expect(announced).toEqual([`new ${R1}`]);
+});
+
+test('a release that is not wanted any more when the reply ends is not swapped in', async () => {
+  const releases = follow();
+  await releases.look();
+  await model.speakWith(signal, async () => {
+    channel.stable = R2;
+    await releases.look();
+    channel.stable = R1;
+    await releases.look();
     return [];
   });
-  expect(announced).toEqual([`new ${R1}`]);
+  expect(await nextSpeaker()).toBe(R1);
 });
 
 test('a release that fails its golden test twice is left, and reported', async () => {
@@ -123,6 +152,7 @@ test('a release that fails its golden test twice is left, and reported', async (
   await releases.look();
   channel.stable = R2;
   await releases.look();
+  expect(releases.problem).toMatchObject({ code: 'model/golden-failed' });
   await releases.look();
   await releases.look();
   expect(model.speaker.id).toBe(R1);
@@ -130,6 +160,79 @@ test('a release that fails its golden test twice is left, and reported', async (
   expect(await db.outbox.toArray()).toMatchObject([
     { state: 'held', event: { type: 'release_report', release: R2 } },
   ]);
+});
+
+test('a release that failed once and then spoke begins anew', async () => {
+  const releases = follow();
+  await releases.look();
+  for (const broken of [R2, '', R2]) {
+    port.broken = broken;
+    channel.stable = R2;
+    await releases.look();
+    channel.stable = R1;
+    await releases.look();
+  }
+  expect(await db.outbox.toArray()).toEqual([]);
+  port.broken = '';
+  channel.stable = R2;
+  await releases.look();
+  expect(model.speaker.id).toBe(R2);
+});
+
+test('a release for which there is no memory is not blamed: the one before speaks on until there is', async () => {
+  const releases = follow();
+  await releases.look();
+  port.refusals = { [`digest-${R2}`]: noMemory() };
+  channel.stable = R2;
+  for (let i = 0; i < 3; i++) {
+    await releases.look();
+    expect(releases.problem).toMatchObject({ code: 'runtime/memory' });
+    expect(await nextSpeaker()).toBe(R1);
+    expect(port.loaded.at(-1)).toBe(`digest-${R1}`);
+  }
+  port.refusals = {};
+  await releases.look();
+  expect(await nextSpeaker()).toBe(R2);
+  expect(releases.problem).toBeNull();
+});
+
+test('where the release before is gone too, the bare base speaks', async () => {
+  const releases = follow();
+  await releases.look();
+  channel.stable = R2;
+  port.refusals = { [`digest-${R1}`]: noMemory(), [`digest-${R2}`]: noMemory() };
+  await releases.look();
+  expect(await nextSpeaker()).toBe('base');
+  expect(port.loaded.at(-1)).toBe('none');
+});
+
+test('a base that cannot be loaded leaves the release, and is tried again', async () => {
+  const releases = follow();
+  await releases.look();
+  channel.blocked = [R1];
+  port.refusals = { none: noMemory() };
+  await releases.look();
+  expect(await nextSpeaker()).toBe(R1);
+  port.refusals = {};
+  await releases.look();
+  expect(await nextSpeaker()).toBe('base');
+  expect(announced).toEqual([`new ${R1}`, 'halted']);
+});
+
+test('a disk that is full neither fails a release nor silences the replies after it', async () => {
+  const releases = follow();
+  const full = new DOMException('', 'QuotaExceededError');
+  const put = vi.spyOn(db.remembered, 'put').mockRejectedValue(full);
+  await releases.look();
+  expect(await nextSpeaker()).toBe(R1);
+  expect(port.loaded).toEqual([`digest-${R1}`]);
+  expect(releases.problem).not.toBeNull();
+  port.broken = R2;
+  channel.stable = R2;
+  await releases.look();
+  expect(await nextSpeaker()).toBe(R1);
+  expect(port.loaded.at(-1)).toBe(`digest-${R1}`);
+  put.mockRestore();
 });
 
 test('a blocked release is unloaded to the bare base', async () => {

@@ -50,7 +50,7 @@ export class Releases {
   readonly #model: Model;
   readonly #feed: ReleaseFeed;
   readonly #announce: Announce;
-  #next: ReleaseFacts | 'base' | null = null;
+  #next: ReleaseFacts | typeof BASE | null = null;
   #looking = false;
   #swapping: Promise<void> = Promise.resolve();
 
@@ -62,13 +62,14 @@ export class Releases {
     model.beforeReply = () => this.#swap();
   }
 
-  /** Goes back to the release of last time, then follows the channel for as long as the page lives. */
-  async start(): Promise<void> {
-    const installed = await recall<ReleaseFacts>(this.#db, INSTALLED_KEY);
-    if (installed) {
-      this.#next = installed;
-      await this.#swapWhenIdle();
-    }
+  /** The release of last time speaks again. Call it when the model is open, before the first reply. */
+  async restore(): Promise<void> {
+    this.#next ??= (await recall<ReleaseFacts>(this.#db, INSTALLED_KEY)) ?? null;
+    await this.#swap();
+  }
+
+  /** Follows the channel for as long as the page lives. */
+  follow(): void {
     const look = () => void this.look();
     look();
     setInterval(look, LOOK_EVERY_MS);
@@ -84,9 +85,9 @@ export class Releases {
     this.#looking = true;
     try {
       const channel = await this.#feed.channel();
+      this.problem = null;
       this.stale = isStale(channel, Date.now());
       if (!this.stale) await this.#prepare(await this.#wanted(channel));
-      this.problem = null;
     } catch (error) {
       if (navigator.onLine) this.problem = errorNote(error);
     } finally {
@@ -104,7 +105,11 @@ export class Releases {
 
   /** Brings the adapter of a release here, so that the swap itself takes no time. */
   async #prepare(id: string): Promise<void> {
-    if (id === (this.current?.id ?? BASE)) return;
+    if (id === (this.current?.id ?? BASE)) {
+      // What was prepared until now is not wanted any more.
+      this.#next = null;
+      return;
+    }
     if (id === BASE) {
       this.#next = BASE;
     } else {
@@ -123,32 +128,30 @@ export class Releases {
     if (this.#model.phase === 'ready' && !this.#model.speaking) await this.#swap();
   }
 
-  /** One swap at a time: a reply that begins meanwhile waits for it. */
+  /** One swap at a time: a reply that begins meanwhile waits for it. Never rejects: what failed is the `problem`. */
   #swap(): Promise<void> {
-    this.#swapping = this.#swapping.then(() => this.#swapNow());
+    this.#swapping = this.#swapping
+      .then(() => this.#swapNow())
+      .catch((error: unknown) => void (this.problem = errorNote(error)));
     return this.#swapping;
   }
 
   /** Between two replies: loads what was prepared, tests it, and falls back when it fails. */
   async #swapNow(): Promise<void> {
-    const next = this.#next;
+    if (this.#next === null) return;
+    const release = this.#next === BASE ? null : this.#next;
+    const before = this.current;
     this.#next = null;
-    if (next === null) return;
-    if (next === BASE) {
-      const halted = this.current !== null;
-      await this.#load(null, halted ? 'halted' : null);
+    try {
+      await this.#load(release);
+    } catch (error) {
+      await this.#fellThrough(release, error as Error);
       return;
     }
-    try {
-      const known = (await recall<ReleaseFacts>(this.#db, INSTALLED_KEY))?.id === next.id;
-      await this.#load(next, known ? null : 'new');
-    } catch (error) {
-      await this.#fellThrough(next, error as Error);
-    }
+    await this.#settle(release, before);
   }
 
-  /** `news` is told before the personal adapter is asked whether it fits, which may be the greater news. */
-  async #load(release: ReleaseFacts | null, news: 'new' | 'halted' | null): Promise<void> {
+  async #load(release: ReleaseFacts | null): Promise<void> {
     const { inference } = this.#model;
     await finish(inference.useAdapter(release?.adapter ?? null));
     if (release?.golden) await finish(inference.checkGolden(release.golden));
@@ -156,29 +159,52 @@ export class Releases {
     this.#model.speaker = release
       ? { id: release.id, adapter: release.adapter?.file.digest ?? null }
       : { id: BASE, adapter: null };
-    if (news) this.#announce(news, release);
-    await this.#model.personalise?.();
-    await remember(this.#db, INSTALLED_KEY, release);
-    const base = this.#model.manifest?.files.map(({ digest }) => digest) ?? [];
-    const adapter = release?.adapter ? [release.adapter.file.digest] : [];
-    await finish(inference.keepOnly([...base, ...adapter]));
   }
 
-  /** Back to what spoke before; after the second failure the server is told. */
-  async #fellThrough(release: ReleaseFacts, error: Error): Promise<void> {
-    this.problem = errorNote(error);
-    const failures = await this.#failures();
-    const count = (failures[release.id] ?? 0) + 1;
-    await remember(this.#db, FAILURES_KEY, { ...failures, [release.id]: count });
-    await finish(this.#model.inference.useAdapter(this.current?.adapter ?? null));
+  /** What follows once a release speaks; whatever fails of it, the release does not. */
+  async #settle(release: ReleaseFacts | null, before: ReleaseFacts | null): Promise<void> {
+    const installed = await recall<ReleaseFacts>(this.#db, INSTALLED_KEY).catch(() => undefined);
+    // Told before the personal adapter is asked whether it fits, which may be the greater news.
+    if (release && installed?.id !== release.id) this.#announce('new', release);
+    if (!release && before) this.#announce('halted', null);
     await this.#model.personalise?.();
-    if (count === FAILURES_ALLOWED) await reportRelease(this.#db, release.id, error.message);
+    await remember(this.#db, INSTALLED_KEY, release);
+    if (release) await this.#forgive(release.id);
+    const adapter = release?.adapter ? [release.adapter.file.digest] : [];
+    await finish(this.#model.inference.keepOnly([...(await this.#model.files()), ...adapter]));
+  }
+
+  /** Back to what spoke before, or to the bare base where that is gone. */
+  async #fellThrough(release: ReleaseFacts | null, error: Error): Promise<void> {
+    this.problem = errorNote(error);
+    const back = finish(this.#model.inference.useAdapter(this.current?.adapter ?? null));
+    await back.catch(() => this.#load(null));
+    await this.#model.personalise?.();
+    if (release && judges(error)) await this.#blame(release.id, error.message);
+  }
+
+  /** After the second failure the server is told. */
+  async #blame(id: string, reason: string): Promise<void> {
+    const failures = await this.#failures();
+    const count = (failures[id] ?? 0) + 1;
+    await remember(this.#db, FAILURES_KEY, { ...failures, [id]: count });
+    if (count === FAILURES_ALLOWED) await reportRelease(this.#db, id, reason);
+  }
+
+  /** A release that speaks has not failed. */
+  async #forgive(id: string): Promise<void> {
+    const { [id]: _, ...others } = await this.#failures();
+    await remember(this.#db, FAILURES_KEY, others);
   }
 
   async #failures(): Promise<Record<string, number>> {
     return (await recall<Record<string, number>>(this.#db, FAILURES_KEY)) ?? {};
   }
 }
+
+/** Whether an error says that the release itself is bad, and not that it could not be tried. */
+const judges = (error: Error): boolean =>
+  error instanceof RapportError && /^(model\/golden-failed$|adapter\/|weights\/)/.test(error.code);
 
 function factsOf(id: string, release: Release, mine: number): ReleaseFacts {
   const { adapter, chunks, golden, dataset } = release;

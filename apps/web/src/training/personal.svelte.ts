@@ -125,8 +125,10 @@ export class Personal {
    * kept: only in the tab that has loaded a release, since another may still speak with the one before.
    */
   #apply(otherwise: () => Promise<TrainingRun | undefined> = async () => undefined): Promise<void> {
-    this.#applying = this.#applying.then(() => this.#applyNow(otherwise));
-    return this.#applying;
+    const applied = this.#applying.then(() => this.#applyNow(otherwise));
+    // Whoever asked for it hears of a failure; the next one is not held up by it.
+    this.#applying = applied.catch(() => undefined);
+    return applied;
   }
 
   async #applyNow(otherwise: () => Promise<TrainingRun | undefined>): Promise<void> {
@@ -149,8 +151,9 @@ export class Personal {
       this.#applied = digest;
       model.personal = digest;
     } catch (error) {
-      await this.#db.trainings.update(kept!.id, { state: 'aside', error: errorNote(error) });
-      this.#announce('lost', kept!);
+      if (!kept) throw error;
+      await this.#db.trainings.update(kept.id, { state: 'aside', error: errorNote(error) });
+      this.#announce('lost', kept);
     }
   }
 }
