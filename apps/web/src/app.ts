@@ -1,4 +1,4 @@
-// The page's parts, made once and handed down by context.
+// The page's parts, made once and handed down by context, and the order in which they begin to speak.
 import { createContext } from 'svelte';
 import type { Chat } from './chat/chat.svelte.ts';
 import type { Conversations } from './chat/conversations.svelte.ts';
@@ -27,3 +27,17 @@ export interface App {
 }
 
 export const [useApp, provideApp] = createContext<App>();
+
+/** Opens the model; before any reply the release of last time speaks again, and what this person taught it. */
+export async function startSpeaking({
+  model,
+  releases,
+  personal,
+}: Pick<App, 'model' | 'releases' | 'personal'>): Promise<void> {
+  model.restore = async () => {
+    await releases.restore();
+    await personal.start();
+  };
+  await model.start();
+  releases.follow();
+}

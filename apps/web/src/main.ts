@@ -1,6 +1,7 @@
 // The page begins here: it makes the parts, mounts the frame, and wakes the service worker.
 import { mount } from 'svelte';
 import App from './App.svelte';
+import { startSpeaking } from './app.ts';
 import { Chat } from './chat/chat.svelte.ts';
 import { Conversations } from './chat/conversations.svelte.ts';
 import { openDatabase } from './db/database.ts';
@@ -57,18 +58,11 @@ function begin(): void {
   const app = { ...around, conversations, chat, feedback, personal, training };
 
   mount(App, { target, props: { app } });
-  void begun(model, releases, personal);
+  void startSpeaking(app);
   feedback.start();
   void openNamed(chat);
   addEventListener('hashchange', () => void openNamed(chat));
   if (import.meta.env.PROD) void navigator.serviceWorker?.register('/service-worker.js');
-}
-
-/** The model, then the release that speaks with it, then what this person taught it. */
-async function begun(model: Model, releases: Releases, personal: Personal): Promise<void> {
-  await model.start();
-  await releases.start();
-  await personal.start();
 }
 
 /** The address may name a conversation: `#/c/<id>`. */
