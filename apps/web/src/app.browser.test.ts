@@ -14,6 +14,7 @@ import { Releases } from './model/releases.svelte.ts';
 import { Feedback } from './sync/feedback.svelte.ts';
 import type { OutboxRow } from './sync/rows.ts';
 import { Personal } from './training/personal.svelte.ts';
+import type { TrainingRun } from './training/rows.ts';
 import { Training } from './training/training.svelte.ts';
 import { Language } from './ui/language.svelte.ts';
 import { Theme } from './ui/theme.svelte.ts';
@@ -608,4 +609,52 @@ test('before training is begun the device is measured, unless that is skipped, a
   await expect.poll(() => (measured(), app.training.device.measuring)).toBe(false);
   await expect.element(dialog).toHaveTextContent(/This takes about \d+ (sec|min) on this device/);
   await expect.element(button('Teach it now')).toBeEnabled();
+});
+
+/** A run as it lies in the database, of which an adapter came where it is done. */
+const runOf = (id: string, state: TrainingRun['state'], done = true) => {
+  const file = { name: 'adapter', digest: `of-${id}`, sizeBytes: 4 };
+  const comparison = { pairs: 0, nllChange: 0, scale: 1 };
+  const outcome = { adapter: { file, rank: 8, alpha: 16, targets: [] }, comparison };
+  const order = { manifest: { digest: 'd' }, lessons: [], heldOut: [] };
+  const rest = { order, release: 'base', stage: 'learning', steps: [], sideBySide: [] };
+  return { id, state, startedAt: 0, ...rest, ...(done && { outcome }) } as unknown as TrainingRun;
+};
+
+test('an earlier adapter that speaks can be undone and deleted beside a newer one', async () => {
+  await db.trainings.bulkAdd([runOf('1', 'kept'), runOf('2', 'offered')]);
+  const scripted = open([]);
+  Object.assign(scripted, { async *usePersonal() {} });
+  app.model.manifest = { name: 'm', format: 'gguf', digest: 'd', files: [] };
+  // Its badge says that a choice waits.
+  await page.getByRole('button', { name: 'Teach Rapport' }).click();
+  const earlier = page.getByRole('article', { name: /^Taught/ });
+  await expect.element(earlier).toHaveTextContent('Your personal adapter speaks');
+  await expect.element(earlier.getByRole('button', { name: 'Export as PEFT' })).toBeVisible();
+  await earlier.getByRole('button', { name: 'Undo' }).click();
+  await expect.poll(async () => (await db.trainings.get('1'))?.state).toBe('offered');
+  await earlier.getByRole('button', { name: 'Keep' }).click();
+  await expect.poll(async () => (await db.trainings.get('1'))?.state).toBe('kept');
+  app.language.choose('zh');
+  await expect.element(page.getByText('以前教的')).toBeVisible();
+  app.language.choose('en');
+  await earlier.getByRole('button', { name: 'Delete' }).click();
+  await expect.element(earlier).not.toBeInTheDocument();
+  expect(await db.trainings.toArray()).toMatchObject([{ id: '2' }]);
+});
+
+test('a run in another tab is told, and is not to be cancelled here', async () => {
+  let gone!: () => void;
+  const other = new Promise<void>((resolve) => (gone = resolve));
+  void navigator.locks.request('rapport-training', () => other);
+  await db.trainings.add(runOf('1', 'running', false));
+  open([]);
+  await button('Teach Rapport').click();
+  const dialog = page.getByRole('dialog', { name: 'Teach Rapport' });
+  await expect.element(dialog).toHaveTextContent('Another tab is training.');
+  await expect.element(button('Cancel training')).not.toBeInTheDocument();
+  await expect.element(button('Resume')).not.toBeInTheDocument();
+  gone();
+  await expect.element(button('Cancel training')).toBeVisible();
+  await expect.element(dialog).toHaveTextContent('Training is paused.');
 });

@@ -113,6 +113,8 @@ class ScriptedModel {
   release: string | null = null;
   /** Personal adapters whose file is gone. */
   gone: string[] = [];
+  /** Another voice is refused. */
+  broken = false;
   /** Speaks on until it is stopped. */
   endless = false;
   async *fetchAdapter() {}
@@ -121,6 +123,7 @@ class ScriptedModel {
     [this.release, this.personal] = [ref?.file.digest ?? null, null];
   }
   async *usePersonal(ref: AdapterRef | null) {
+    if (this.broken) throw new Error('broken');
     if (ref && this.gone.includes(ref.file.digest)) throw new Error('gone');
     this.personal = ref?.file.digest ?? null;
   }
@@ -244,6 +247,21 @@ test('kept, it speaks and every reply says so; undone, the release speaks alone'
     return [];
   });
   expect(spoke).toBe('personal:d1');
+  await personal.undo(training.run!);
+  expect([voice.personal, model.personal]).toEqual([null, null]);
+});
+
+test('a choice that the engine does not follow is told, and the next one is followed', async () => {
+  await judge(25);
+  await training.teach();
+  await run().toMatchObject({ state: 'offered' });
+  await personal.keep(training.run!);
+  personal.close();
+  await navigator.locks.request(SPEAKING_LOCK, () => undefined);
+  voice.broken = true;
+  await expect(personal.undo(training.run!)).rejects.toThrow('broken');
+  expect(model.personal).toBe('d1');
+  voice.broken = false;
   await personal.undo(training.run!);
   expect([voice.personal, model.personal]).toEqual([null, null]);
 });
@@ -391,6 +409,39 @@ test('a run that a reload cut off waits to be resumed', async () => {
   await db.trainings.add({ ...row, steps: [], sideBySide: [] });
   await begin();
   await run().toMatchObject({ state: 'paused' });
+});
+
+test('a run that another tab computes is paused when that tab is gone', async () => {
+  const order = { lessons: [], heldOut: [] } as unknown as TrainingOrder;
+  const rest = { order, release: 'base', stage: 'learning', steps: [], sideBySide: [] } as const;
+  let gone!: () => void;
+  const other = new Promise<void>((resolve) => (gone = resolve));
+  await new Promise<void>((held) => {
+    void navigator.locks.request('rapport-training', () => {
+      held();
+      return other;
+    });
+  });
+  await db.trainings.add({
+    ...rest,
+    id: 'r',
+    state: 'running',
+    startedAt: 0,
+    steps: [],
+    sideBySide: [],
+  });
+  await begin();
+  await run().toMatchObject({ state: 'running' });
+  const shown = new AbortController();
+  const waiting = training.awaitOther(shown.signal);
+  gone();
+  await waiting;
+  await run().toMatchObject({ state: 'paused' });
+  await navigator.locks.request('rapport-training', async () => {
+    const hidden = training.awaitOther(shown.signal);
+    shown.abort();
+    await hidden;
+  });
 });
 
 test('training makes way while a reply streams and while the person types', async () => {

@@ -172,6 +172,14 @@ export class Training {
     this.#active?.stop.abort();
   }
 
+  /** Waits until no other tab trains: a run that one left unfinished, as when it was closed, is paused then. */
+  async awaitOther(signal: AbortSignal): Promise<void> {
+    const free = navigator.locks.request(TRAINING_LOCK, { signal }, () => this.#pauseAll());
+    await free.catch((error: unknown) => {
+      if (!signal.aborted) throw error;
+    });
+  }
+
   /** Forgets an unfinished run. */
   async cancel(run: TrainingRun): Promise<void> {
     this.pause();
@@ -390,9 +398,12 @@ export class Training {
   /** After a reload: a run that nobody computes any more waits for the person. */
   async #recover(): Promise<void> {
     await navigator.locks.request(TRAINING_LOCK, { ifAvailable: true }, async (lock) => {
-      if (!lock) return;
-      await this.#db.trainings.where({ state: 'running' }).modify({ state: 'paused' });
+      if (lock) await this.#pauseAll();
     });
+  }
+
+  async #pauseAll(): Promise<void> {
+    await this.#db.trainings.where({ state: 'running' }).modify({ state: 'paused' });
   }
 }
 
