@@ -91,7 +91,8 @@ async function whyHeld(
   tx: Queries,
 ): Promise<string | null> {
   if (freeze) return 'The channel is frozen: somebody halted a release.';
-  if (candidate && candidate.release !== offer.release)
+  // One that nobody has raised yet gives way to a newer one.
+  if (candidate && candidate.percent > FIRST_PERCENT && candidate.release !== offer.release)
     return `Release ${candidate.release} is being tried on ${candidate.percent} % of devices.`;
   if (stable !== offer.stable)
     return `Devices have ${stable} by now; it was compared with ${offer.stable}.`;

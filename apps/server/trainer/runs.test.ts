@@ -205,6 +205,16 @@ describe('a release of a run is kept back', () => {
     },
   );
 
+  test('but not for a candidate that nobody has raised: it gives way', async () => {
+    const { db, dataFolder, runs } = await contextWithVotes();
+    const first = await runs.start({ config: { seed: 1, steps: 1 }, publish: 'candidate' });
+    await runs.wait(first.id);
+    const second = await runs.start({ config: { seed: 5, steps: 1 }, publish: 'candidate' });
+    const { release, held } = await runs.wait(second.id);
+    expect(held).toBeNull();
+    expect((await currentChannel(db, dataFolder)).signed.candidate?.release).toBe(release);
+  });
+
   test('when devices have another release by then than the one it was compared with', async () => {
     const { before, earlier } = await held('stable', ({ db, dataFolder }, id) =>
       promote(db, dataFolder, id),
