@@ -154,24 +154,26 @@ export async function* runPipeline(
     const compared = [...prepared, ...(await comparedThumbs(policy, spec, signal))];
     yield { stage: 'prepare', step: 3, of: 3 };
 
+    // What an attempt takes over is not saved again: the state it came from holds more.
+    const { resume } = platform;
     const reward =
-      platform.resume?.reward ??
+      resume?.reward ??
       trainReward(compared, answerScores.map(featuresOf), {
         seed: spec.seed,
         ...spec.reward,
       });
-    await platform.save?.({ reward });
+    if (!resume?.reward) await platform.save?.({ reward });
     const { accuracy: rewardAccuracy, pairs } = reward.heldOut;
     yield { stage: 'reward', step: 1, of: 1, rewardAccuracy, pairs };
 
     const warmStart =
-      platform.resume?.warmStart ??
+      resume?.warmStart ??
       (yield* firstAdapter(spec, platform, { policy, prepared, text, reward }, signal));
-    await platform.save?.({ reward, warmStart });
+    if (!resume?.warmStart) await platform.save?.({ reward, warmStart });
 
-    let adapter = platform.resume?.adapter ?? warmStart;
+    let adapter = resume?.adapter ?? warmStart;
     const reinforced = reinforces(spec.method);
-    if (reinforced && !platform.resume?.adapter) {
+    if (reinforced && !resume?.adapter) {
       const speaker = await Speaker.create(checkpoint, runtime, {
         endOfTurn: platform.endOfTurn,
         fromLayer: policy.place.fromLayer,

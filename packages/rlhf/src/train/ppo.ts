@@ -162,6 +162,8 @@ export interface PpoState extends CourseState {
   readonly value: Parameters;
   readonly valueAdam: AdamState;
   readonly average: Parameters;
+  /** The last adapter whose own replies were good: what a stop returns. */
+  readonly good: Adapter;
   readonly klCoef: number;
   readonly firstReplyTokens: number;
 }
@@ -252,7 +254,7 @@ export async function* trainPpo(
   const average = copyParameters(resume?.average ?? parameters);
   let klCoef = resume?.klCoef ?? config.klCoef;
   let firstReplyTokens = resume?.firstReplyTokens;
-  let good = copyAdapter(adapter);
+  let good = copyAdapter(resume?.good ?? adapter);
   try {
     for (let step = course.step; step < config.iterations; step++) {
       signal?.throwIfAborted();
@@ -394,6 +396,7 @@ export async function* trainPpo(
           value: copyParameters(value),
           valueAdam: valueAdam.state(),
           average: copyParameters(average),
+          good,
           klCoef,
           firstReplyTokens,
         });

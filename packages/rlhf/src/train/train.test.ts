@@ -303,19 +303,35 @@ describe('the pipeline', () => {
     expect(alone.result.measures.pairs).toBeGreaterThan(0);
   });
 
+  /** Runs it, then goes on from every state that was saved; gives all results, the uninterrupted one first. */
+  async function killedAnywhere(of: PipelineSpec): Promise<PipelineResult[]> {
+    const saved: Buffer[] = [];
+    const save = (state: PipelineCheckpoint) => Promise.resolve(void saved.push(serialize(state)));
+    const whole = await collect(runPipeline(of, { ...platform(), save }));
+    expect(saved.length).toBeGreaterThan(4);
+    const results = [whole.result];
+    for (const state of saved) {
+      const resume = deserialize(state) as PipelineCheckpoint;
+      // A second kill must not lose what the first one left.
+      const again = (next: PipelineCheckpoint) =>
+        Promise.resolve(expect(heldBy(next)).toBeGreaterThan(heldBy(resume)));
+      const { result } = await collect(runPipeline(of, { ...platform(), resume, save: again }));
+      results.push(result);
+    }
+    return results;
+  }
+
+  /** How far a saved state is: the stages it holds whole, then the steps of the next. */
+  const heldBy = ({ reward, warmStart, adapter, course }: PipelineCheckpoint): number =>
+    1000 * [reward, warmStart, adapter].filter(Boolean).length + (course?.step ?? 0);
+
   it.each(['ppo', 'kto', 'sft'] as const)(
     '%s killed after any step goes on to the same weights, bit for bit',
     async (method) => {
-      const saved: Buffer[] = [];
-      const save = (state: PipelineCheckpoint) =>
-        Promise.resolve(void saved.push(serialize(state)));
       const short = { ...spec, method, kto: { epochs: 1 }, sft: { epochs: 2, batch: 8 } };
-      const whole = await collect(runPipeline(short, { ...platform(), save }));
-      expect(saved.length).toBeGreaterThan(4);
-      for (const state of saved) {
-        const resume = deserialize(state) as PipelineCheckpoint;
-        const { result } = await collect(runPipeline(short, { ...platform(), resume }));
-        expect([...parametersOf(result.adapter)]).toEqual([...parametersOf(whole.result.adapter)]);
+      const [whole, ...others] = await killedAnywhere(short);
+      for (const { adapter } of others) {
+        expect([...parametersOf(adapter)]).toEqual([...parametersOf(whole!.adapter)]);
       }
     },
   );
@@ -349,6 +365,9 @@ describe('the pipeline', () => {
       'ppo/kl',
     ]);
     expect([...parametersOf(result.adapter)]).toEqual([...parametersOf(result.warmStart)]);
+    for (const { adapter } of await killedAnywhere({ ...spec, ppo: { ...wild, klStop } })) {
+      expect([...parametersOf(adapter)]).toEqual([...parametersOf(result.adapter)]);
+    }
   });
 
   it('steers the leash and averages the policy as its papers say', async () => {
