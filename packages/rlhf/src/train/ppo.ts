@@ -64,7 +64,7 @@ export interface PpoConfig extends Limits {
   readonly caution: number;
   /** What is taken from the score of a reply that never ended. */
   readonly missingEndPenalty: number;
-  /** Approximate KL of an update at which its epochs stop. */
+  /** Approximate KL to the policy that spoke beyond which an iteration makes no more updates. */
   readonly updateKlStop: number;
   readonly ptxBalance: number;
   readonly ptxRows: number;
@@ -326,9 +326,10 @@ export async function* trainPpo(
         gradientNorm: 0,
         firstRatioError: NaN,
       };
-      let updates = 0;
+      let [measured, updates] = [0, 0];
+      let moved = false;
       const lr = config.lrPeak * (1 - step / config.iterations);
-      for (let epoch = 0; epoch < config.epochs && !stopped; epoch++) {
+      for (let epoch = 0; epoch < config.epochs && !stopped && !moved; epoch++) {
         const shuffled = course.random.shuffle(experience);
         const each = Math.ceil(shuffled.length / config.minibatches);
         for (let at = 0; at < shuffled.length && !stopped; at += each) {
@@ -357,6 +358,11 @@ export async function* trainPpo(
               stats.firstRatioError = Math.max(...ratios.map((r) => Math.abs(r - 1)));
             }
           }
+          stats.clipFraction += clipped / total;
+          stats.updateKl += kl / total;
+          measured++;
+          moved = kl / total > config.updateKlStop;
+          if (moved) break;
           const ofValue: Parameters = new Map([...value.keys()].map((k) => [k, gradients.get(k)!]));
           for (const key of value.keys()) gradients.delete(key);
           const mixed = await mixText(gradients, config, text, {
@@ -376,10 +382,7 @@ export async function* trainPpo(
             ? (mixed.ptxCoef * mixed.ptxNorm) / mixed.gradientNorm
             : 0;
           stats.ptxLoss += mixed.ptxLoss;
-          stats.clipFraction += clipped / total;
-          stats.updateKl += kl / total;
           updates++;
-          if (kl / total > config.updateKlStop) epoch = config.epochs;
         }
       }
 
@@ -401,7 +404,7 @@ export async function* trainPpo(
           firstReplyTokens,
         });
       }
-      const mean = (x: number) => x / Math.max(1, updates);
+      const mean = (x: number, count = updates) => x / Math.max(1, count);
       const all = (pick: (e: Experience) => readonly number[]) =>
         experience.flatMap((e) => [...pick(e)]);
       yield {
@@ -414,13 +417,13 @@ export async function* trainPpo(
         klCoef: usedKlCoef,
         ended: sampled.filter((s: SampledReply) => s.ended).length / sampled.length,
         firstRatioError: stats.firstRatioError,
-        clipFraction: mean(stats.clipFraction),
-        updateKl: mean(stats.updateKl),
+        clipFraction: mean(stats.clipFraction, measured),
+        updateKl: mean(stats.updateKl, measured),
         explainedVariance: explainedVariance(
           all((e) => e.values),
           all((e) => e.returns),
         ),
-        valueLoss: mean(stats.worth),
+        valueLoss: mean(stats.worth, measured),
         ptxRatio: mean(stats.ptxRatio),
         ptxLoss: mean(stats.ptxLoss),
         gradientNorm: mean(stats.gradientNorm),

@@ -370,6 +370,17 @@ describe('the pipeline', () => {
     }
   });
 
+  it('makes no update once the policy has moved further than it may', async () => {
+    const ppo = { ...spec.ppo, iterations: 1, epochs: 2, minibatches: 4, updateKlStop: -1 };
+    const { records, result } = await collect<PipelineRecord, PipelineResult>(
+      runPipeline({ ...spec, ppo }, platform()),
+    );
+    const [step] = records.filter(isPpo);
+    expect(step).toMatchObject({ gradientNorm: 0, clipFraction: 0 });
+    expect(step!.updateKl).toBeLessThan(1e-9);
+    expect([...parametersOf(result.adapter)]).toEqual([...parametersOf(result.warmStart)]);
+  });
+
   it('steers the leash and averages the policy as its papers say', async () => {
     const run = async (ppo: object) =>
       collect<PipelineRecord, PipelineResult>(
