@@ -28,6 +28,7 @@ export interface DpoConfig extends LoraConfig {
   /** Divides every reply's log-ratio by its tokens, so that length alone wins nothing; β must grow with it. */
   readonly lengthNormalised: boolean;
   readonly lrPeak: number;
+  /** Times every ranking is seen, as far as `minSteps` and `maxSteps` leave it open. */
   readonly epochs: number;
   /** At least this many optimiser steps: ties leave few pairs, and steps move a model, not epochs. */
   readonly minSteps: number;
@@ -49,9 +50,9 @@ export const dpoDefaults: DpoConfig = {
   labelSmoothing: 0,
   lengthNormalised: false,
   lrPeak: 1e-3,
-  epochs: 4,
+  epochs: 1,
   minSteps: 32,
-  maxSteps: 32,
+  maxSteps: Infinity,
   promptsPerStep: 4,
   chosenNll: 0.2,
   warmupSteps: 3,
@@ -122,6 +123,8 @@ export async function* trainDpo(
   const parameters = parametersOf(adapter);
   const perEpoch = Math.ceil(tasks.length / config.promptsPerStep);
   const of = Math.min(config.maxSteps, Math.max(config.minSteps, perEpoch * config.epochs));
+  // In a large set every ranking counts; in a small one, seen again and again, steps of one size do.
+  const fewest = perEpoch > config.minSteps ? 1 : config.promptsPerStep;
   const lossOf = (p: PolicyOutputs): LossParts => {
     const pairs = {
       better: p.input('better', 'int64', ['P']),
@@ -138,7 +141,7 @@ export async function* trainDpo(
   try {
     for (let step = course.step; step < of; step++) {
       signal?.throwIfAborted();
-      const batch = course.draw(tasks, config.promptsPerStep);
+      const batch = course.draw(tasks, config.promptsPerStep, fewest);
       const gradients: Parameters = new Map();
       let [loss, margin, right, count, drift, tokens] = [0, 0, 0, 0, 0, 0];
       for (const task of batch) {

@@ -1,6 +1,6 @@
 // The methods on a seeded two-layer model with 64 tokens: small, real, and fast enough to be checked whole.
 import { deserialize, serialize } from 'node:v8';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { Random } from '@rapport/core';
 import type { Adapter, Checkpoint, Runtime } from '@rapport/core';
 import { nodeRuntime } from '../../../../tests/support/node-runtime.ts';
@@ -20,7 +20,7 @@ import type {
   PipelineResult,
   PipelineSpec,
 } from './pipeline.ts';
-import { Policy } from './policy.ts';
+import { Policy, PolicyTrainer } from './policy.ts';
 import { ppoDefaults } from './ppo.ts';
 import type { PpoRecord } from './ppo.ts';
 
@@ -151,6 +151,53 @@ describe('DPO', () => {
       expect(records.map(({ step }) => step)[0]).toBe(resume.step + 1);
       expect([...parametersOf(result)]).toEqual([...parametersOf(whole.result)]);
     }
+  });
+
+  it('takes 32 steps of a small set, one epoch of a large one, and more epochs where they are asked for', async () => {
+    const steps = async (config: Partial<DpoConfig>) => (await dpo(config)).records.length;
+    const { minSteps } = dpoDefaults;
+    expect([minSteps, await steps({ minSteps })]).toEqual([32, 32]);
+    // Twelve rankings at most, four at a time: three steps an epoch.
+    expect(await steps({ minSteps: 2 })).toBe(3);
+    expect(await steps({ minSteps: 2, epochs: 3 })).toBe(9);
+    expect(await steps({ minSteps: 2, epochs: 3, maxSteps: 7 })).toBe(7);
+  });
+
+  it('sees every ranking of a set that its least steps do not hold, once', async () => {
+    const random = new Random(6);
+    const policy = new Policy(checkpoint, runtime);
+    const pairs = Array.from({ length: 201 }, () => ({ prompt: words(random, 5), ranks: [1, 2] }));
+    const rows = await policy.withTrunk(
+      pairs.flatMap(({ prompt }) => [1, 2].map((n) => ({ prompt, reply: words(random, n) }))),
+    );
+    const prepared = pairs.map(({ ranks }, i) => ({
+      rows: rows.slice(2 * i, 2 * i + 2),
+      refSums: [0, 0],
+      ranks,
+    }));
+    const run = vi.spyOn(PolicyTrainer.prototype, 'run');
+    const { records } = await collect(trainDpo(policy, prepared, []));
+    const drawn = run.mock.calls.map(([[row]]) => row!.prompt.join());
+    run.mockRestore();
+    await policy.dispose();
+    expect(records).toHaveLength(51);
+    expect(drawn).toHaveLength(201);
+    expect(new Set(drawn).size).toBe(201);
+  });
+
+  it('holds on to the best replies the more, the more their likelihood weighs', async () => {
+    const best = async (chosenNll: number) => {
+      const { result } = await dpo({ chosenNll });
+      const policy = new Policy(checkpoint, runtime);
+      let total = 0;
+      for (const { rows, ranks } of await prepare(policy, new Random(5))) {
+        const scores = await policy.score(rows, result);
+        scores.forEach(({ logprobs }, i) => (total += ranks[i] === 1 ? sum(logprobs) : 0));
+      }
+      await policy.dispose();
+      return total;
+    };
+    expect(await best(5)).toBeGreaterThan(await best(0));
   });
 
   it('compares mean log-ratios per token when it is length-normalised', async () => {
