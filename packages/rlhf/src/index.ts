@@ -39,9 +39,10 @@ export { runPipeline } from './train/pipeline.ts';
 export type { PipelineRecord, PipelineResult, PipelineSpec, Platform } from './train/pipeline.ts';
 
 // Evaluation: people, simulated ones, win rates.
+export { scoreOf } from './evaluation/annotator.ts';
+export type { Annotator } from './evaluation/annotator.ts';
 export { noisyRanks, sampleBase, simulate } from './evaluation/simulate.ts';
 export type {
-  Annotator,
   BaseSamples,
   Instruction,
   SimulationRecord,

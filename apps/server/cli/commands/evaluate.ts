@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Option, type Command } from 'commander';
 import { RapportError, type Adapter } from '@rapport/core';
-import { Speaker, arena, evaluateReward, questionOf, simulate } from '@rapport/rlhf';
+import { Speaker, arena, evaluateReward, questionOf, scoreOf, simulate } from '@rapport/rlhf';
 import type { Annotator, Instruction, RewardOptions, SimulationSpec } from '@rapport/rlhf';
 import type { Context } from '../../context.ts';
 import { openModel, placeOf, tokenizerOf, type ModelPlace } from '../../models.ts';
@@ -61,20 +61,21 @@ export function evaluateCommands(program: Command): void {
       program
         .command('simulate')
         .description('a simulated person votes, a method learns, the person judges')
-        .requiredOption('--annotator <file>', 'module whose default export scores (prompt, reply)')
+        .requiredOption('--annotator <file>', 'module that scores (prompt, reply)')
         .requiredOption('--prompts <file>', 'JSON lines of {id, instruction, input?}')
         .addOption(new Option('--method <method>', 'how').choices(METHODS).default('ppo'))
-        .option('--votes <n>', 'ranked replies, thumbs (kto) or pairs (dpo)', whole, 60)
-        .option('--replies <k>', 'replies per prompt', whole, 4)
+        .option('--votes <n>', 'ranked replies, thumbs (kto) or pairs (dpo)', count, 60)
+        .option('--replies <k>', 'replies per prompt', count, 4)
         .option('--noise <p>', 'probability that a judgement is flipped', share, 0)
         .option('--seed <s>', 'seed of votes and training', whole, 0)
-        .option('--max-tokens <n>', 'longest reply', whole, 256)
+        .option('--max-tokens <n>', 'longest reply', count, 256)
         .option('--control', 'also judge the warm start scaled to the KL of the result')
         .option('--config <file>', 'JSON with hyper-parameters')
         .option('--out <dir>', 'where the adapter and the report go'),
     ),
   ).action((flags: SimulateFlags) =>
     inFolderOrNew(flags, async (context, output) => {
+      const sizes = sizesOf(flags);
       const config: object = flags.config ? await readConfig(flags.config) : {};
       const annotator = await annotatorOf(flags.annotator);
       const prompts = await linesOf<Instruction>(flags.prompts);
@@ -86,7 +87,7 @@ export function evaluateCommands(program: Command): void {
           prompts,
           demonstrations: await linesOf<Instruction>(ORDINARY_TEXT),
           method: flags.method,
-          ...sizesOf(flags),
+          ...sizes,
           noise: flags.noise,
           seed: flags.seed,
           maxTokens: flags.maxTokens,
@@ -115,7 +116,7 @@ export function evaluateCommands(program: Command): void {
         .description('a reward model on preference pairs or rankings')
         .requiredOption('--train <file>', 'rows to learn from (.jsonl or .jsonl.gz)')
         .requiredOption('--test <file>', 'rows to be measured on')
-        .option('--heads <n>', 'heads of the ensemble', whole, 5)
+        .option('--heads <n>', 'heads of the ensemble', count, 5)
         .option('--centring <c>', 'weight of (r⁺ + r⁻)², which keeps scores near zero', share, 0)
         .option('--margin <m>', 'by how much the better reply must lead', share, 0)
         .option('--label-smoothing <e>', 'share of judgements taken to be flipped', share, 0)
@@ -143,9 +144,9 @@ export function evaluateCommands(program: Command): void {
         .description('blind pairs between releases')
         .requiredOption('--releases <ids>', 'two or more, with commas; base is the bare model')
         .requiredOption('--prompts <file>', 'JSON lines of {id, instruction, input?}')
-        .requiredOption('--annotator <file>', 'module whose default export scores (prompt, reply)')
-        .option('--samples <n>', 'replies per prompt and release', whole, 2)
-        .option('--max-tokens <n>', 'longest reply', whole, 256),
+        .requiredOption('--annotator <file>', 'module that scores (prompt, reply)')
+        .option('--samples <n>', 'replies per prompt and release', count, 2)
+        .option('--max-tokens <n>', 'longest reply', count, 256),
     ),
   ).action((flags: ArenaFlags) =>
     inFolder(flags, async (context, output) => {
@@ -161,9 +162,13 @@ export function evaluateCommands(program: Command): void {
 
 /** `--votes` counts what the person gives: ranked replies, thumbs, or pairs out of groups of K. */
 function sizesOf({ method, votes, replies }: SimulateFlags) {
-  if (method !== 'dpo') return { votes, replies };
-  const prompts = Math.max(votes, 1);
-  return { votes: prompts * Math.max(replies, 2), replies: Math.max(replies, 2), pairs: votes };
+  if (method === 'dpo') {
+    const compared = Math.max(replies, 2);
+    return { votes: votes * compared, replies: compared, pairs: votes };
+  }
+  if (method !== 'kto' && replies < 2)
+    throw usage('--replies is at least 2: one compares nothing.');
+  return { votes, replies };
 }
 
 const openForTraining = async (context: Context, spec: string | undefined) =>
@@ -197,15 +202,16 @@ async function follow<R extends { stage: string; step: number; of: number }, T>(
   }
 }
 
-/** Throws `simulate/no-annotator`, or what the file system says. */
-async function annotatorOf(file: string): Promise<Annotator> {
+/** The default export of a module, or its `score`. Throws `simulate/no-annotator`, or what the file system says. */
+export async function annotatorOf(file: string): Promise<Annotator> {
   const path = resolve(file);
   await access(path);
   const module = (await import(pathToFileURL(path).href).catch((cause: Error) => {
     throw noAnnotator(`${file} cannot be loaded: ${cause.message}.`, cause);
-  })) as { default?: unknown };
-  if (typeof module.default === 'function') return module.default as Annotator;
-  throw noAnnotator(`${file} has no function as its default export.`);
+  })) as Record<string, unknown>;
+  const found = [module['default'], module['score']].find((each) => typeof each === 'function');
+  if (found) return found as Annotator;
+  throw noAnnotator(`${file} exports no function as default or score.`);
 }
 
 const noAnnotator = (message: string, cause?: unknown) =>
@@ -241,7 +247,7 @@ async function fight(context: Context, flags: ArenaFlags, output: Output) {
     while (!next.done) next = await run.next();
     const said = next.value.map((list, p) =>
       list.map(({ tokens }) =>
-        annotator(questions[p]!, tokenizer.decode(tokens, { skipSpecial: true }).trim()),
+        scoreOf(annotator, questions[p]!, tokenizer.decode(tokens, { skipSpecial: true }).trim()),
       ),
     );
     scores.set(names[i]!, said);
@@ -281,6 +287,13 @@ async function stageOf(base: string, place: ModelPlace, questions: readonly stri
   const speaker = await Speaker.create(checkpoint, runtime, { endOfTurn, fromLayer: 0 });
   const prompts = questions.map((content) => asked([{ role: 'user', content }], tokenizer));
   return { base, tokenizer, speaker, prompts };
+}
+
+/** A number of things, of which there must be one. */
+function count(text: string): number {
+  const value = whole(text);
+  if (value > 0) return value;
+  throw usage(`${text} is not a number above 0.`);
 }
 
 /** A share from 0 to 1. */

@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { Random } from '@rapport/core';
+import { scoreOf, thumbsUp } from './annotator.ts';
+import type { Annotator } from './annotator.ts';
 import { arena } from './arena.ts';
-import { noisyRanks } from './simulate.ts';
+import { noisyRanks, rankingsBy } from './simulate.ts';
+import type { Ranking } from '../train/rankings.ts';
 import { preference, winRate } from './win-rate.ts';
 
 describe('the win rate', () => {
@@ -57,5 +60,38 @@ describe('a simulated person', () => {
     const random = new Random(1);
     const wrong = Array.from({ length: 4000 }, () => noisyRanks([1, 0], 0.1, random)[0] === 2);
     expect(wrong.filter(Boolean).length / 4000).toBeCloseTo(0.1, 1);
+  });
+  it('asked for pairs errs at that rate in each of them', () => {
+    const replies = [0, 1, 2, 3].map((id) => ({ prompt: [9], tokens: [id], ended: true }));
+    const voted = Array.from({ length: 2000 }, () => replies);
+    const scores = voted.map(() => [3, 2, 1, 0]);
+    const noisy = (noise: number) =>
+      rankingsBy(scores, voted, { noise, pairs: 10_000 }, new Random(7));
+    // Replies are numbered by the person's order.
+    const isWrong = ({ replies: [a, b], ranks: [first, second] }: Ranking) =>
+      a![0]! < b![0]! !== first! < second!;
+    expect(noisy(0.1)).toHaveLength(10_000);
+    expect(Math.abs(noisy(0.1).filter(isWrong).length / 10_000 - 0.1)).toBeLessThan(0.01);
+    expect(noisy(0).filter(isWrong)).toEqual([]);
+  });
+  it.each([
+    ['most replies are as good as the best', [1, 1, 1, 1, 0, 0], 4],
+    ['most replies are as bad as the worst', [0, 0, 0, 0, 1, 2], 2],
+    ['no two are alike', [6, 1, 5, 2, 4, 3], 3],
+  ])('gives both thumbs where %s', (_, scores, ups) => {
+    expect(scores.filter(thumbsUp(scores))).toHaveLength(ups);
+  });
+  it.each([
+    ['NaN', () => NaN],
+    ['undefined', () => undefined],
+    ['[object Promise]', async () => Promise.resolve(1)],
+    ['-Infinity', () => -Infinity],
+  ])('that answers %s is refused', (word, annotator) => {
+    expect(() => scoreOf(annotator as unknown as Annotator, 'ask', 'say')).toThrow(
+      expect.objectContaining({
+        code: 'simulate/bad-score',
+        message: expect.stringContaining(`answered ${word} to the reply "say"`),
+      }),
+    );
   });
 });

@@ -5,7 +5,7 @@ import { buildTokenizer } from '@rapport/core';
 import { nodeRuntime } from '../../../../tests/support/node-runtime.ts';
 import { tinyCheckpoint } from '../../../../tests/support/tiny.ts';
 import { simulate } from './simulate.ts';
-import type { SimulationSpec } from './simulate.ts';
+import type { SimulationRecord, SimulationSpec } from './simulate.ts';
 
 const lines = (count: number) =>
   Array.from({ length: count }, (_, i) => ({
@@ -14,7 +14,7 @@ const lines = (count: number) =>
     output: 'abc '.repeat(1 + (i % 3)),
   }));
 
-async function run(change: Partial<SimulationSpec>) {
+async function run(change: Partial<SimulationSpec>, seen: SimulationRecord[] = []) {
   const checkpoint = await tinyCheckpoint('llama-tied');
   const tokenizer = await buildTokenizer(checkpoint.tokenizer);
   const spec: SimulationSpec = {
@@ -43,6 +43,7 @@ async function run(change: Partial<SimulationSpec>) {
   for (;;) {
     const next = await simulation.next();
     if (next.done) return next.value;
+    seen.push(next.value);
   }
 }
 
@@ -54,6 +55,19 @@ it('judges the warm start scaled to the distance of the result beside it', async
   expect(control!.low).toBeLessThanOrEqual(control!.winRate);
   expect(Number.isFinite(control!.nllChange)).toBe(true);
   for (const x of [kl, control!.kl]) expect(Number.isFinite(x)).toBe(true);
+});
+
+it('refuses a person whose scores are no numbers', async () => {
+  const annotator = (() => Promise.resolve(1)) as unknown as SimulationSpec['annotator'];
+  await expect(run({ annotator })).rejects.toThrow(
+    expect.objectContaining({ code: 'simulate/bad-score' }),
+  );
+});
+
+it('takes as many thumbs as were asked for, whatever they answer', async () => {
+  const seen: SimulationRecord[] = [];
+  await run({ method: 'kto', votes: 10, kto: { epochs: 1, batch: 2 } }, seen);
+  expect(seen.filter(({ stage }) => stage === 'kto').map(({ of }) => of)).toEqual([5, 5, 5, 5, 5]);
 });
 
 it('has no control where nothing follows the warm start, and none that was not asked for', async () => {

@@ -14,11 +14,10 @@ import { scaleAdapter } from '../train/adapter.ts';
 import { ordinaryText, questionOf } from '../train/demonstrations.ts';
 import { featuresOf, rewardOf } from '../train/reward.ts';
 import type { RewardModel } from '../train/reward.ts';
+import { scoreOf, thumbsUp } from './annotator.ts';
+import type { Annotator } from './annotator.ts';
 import { scaleForKl } from './scaled-control.ts';
 import { winRate } from './win-rate.ts';
-
-/** Larger is better. */
-export type Annotator = (prompt: string, reply: string) => number;
 
 /** A line of a prompts or demonstrations file. */
 export interface Instruction {
@@ -33,7 +32,7 @@ export interface SimulationSpec {
   readonly prompts: readonly Instruction[];
   readonly demonstrations: readonly Instruction[];
   readonly method: PipelineSpec['method'];
-  /** Ranked replies in all. */
+  /** Ranked replies in all, whole prompts of K; with 'kto' as many thumbs. */
   readonly votes: number;
   /** K, replies per prompt. */
   readonly replies: number;
@@ -143,24 +142,23 @@ export async function* simulate(
   const textOf = (reply: SampledReply) =>
     tokenizer.decode(reply.tokens, { skipSpecial: true }).trim();
   const scoresOf = (lines: readonly Instruction[], replies: BaseSamples['base']) =>
-    replies.map((list, p) => list.map((r) => spec.annotator(questionOf(lines[p]!), textOf(r))));
+    replies.map((list, p) =>
+      list.map((reply) => scoreOf(spec.annotator, questionOf(lines[p]!), textOf(reply))),
+    );
 
   // The person votes, with mistakes.
   const mistakes = new Random(spec.seed * 31 + 6);
   const scores = scoresOf(train, voted);
-  const ranked = voted.map((replies, p): Ranking => ({
-    prompt: replies[0]!.prompt,
-    replies: replies.map((r) => r.tokens),
-    ranks: noisyRanks(scores[p]!, spec.noise, mistakes),
-  }));
-  const rankings = spec.pairs ? onlyPairs(ranked, spec.pairs, mistakes) : ranked;
-  const median = scores.flat().sort((a, b) => a - b)[Math.floor(scores.flat().length / 2)]!;
-  const thumbs = voted.flatMap((replies, p) =>
-    replies.map(({ prompt, tokens: reply }, k): Thumb => {
-      const flipped = mistakes.uniform() < spec.noise;
-      return { prompt, reply, good: scores[p]![k]! > median !== flipped };
-    }),
-  );
+  const rankings = rankingsBy(scores, voted, spec, mistakes);
+  const isUp = thumbsUp(scores.flat());
+  const thumbs = voted
+    .flatMap((replies, p) =>
+      replies.map(({ prompt, tokens: reply }, k): Thumb => {
+        const flipped = mistakes.uniform() < spec.noise;
+        return { prompt, reply, good: isUp(scores[p]![k]!) !== flipped };
+      }),
+    )
+    .slice(0, spec.votes);
 
   // The method learns from the votes alone.
   const { text, heldOutText } = ordinaryText(spec.demonstrations, tokenizer);
@@ -325,6 +323,28 @@ function splitPrompts(spec: SimulationSpec) {
   }
   const train = Array.from({ length: wanted }, (_, i) => pool[i % pool.length]!);
   return { train, judged: shuffled.slice(0, Math.min(third, spec.judgedPrompts)) };
+}
+
+/**
+ * What a person with these scores says of the replies to each prompt: their order, every pair of it misjudged with
+ * probability `noise`, or, where `pairs` are asked for, so many pairs, each misjudged with that probability.
+ */
+export function rankingsBy(
+  scores: readonly (readonly number[])[],
+  voted: BaseSamples['voted'],
+  { noise, pairs }: Pick<SimulationSpec, 'noise' | 'pairs'>,
+  random: Random,
+): Ranking[] {
+  const ranked = (mistaken: number) =>
+    voted.map((replies, p): Ranking => ({
+      prompt: replies[0]!.prompt,
+      replies: replies.map(({ tokens }) => tokens),
+      ranks: noisyRanks(scores[p]!, mistaken, random),
+    }));
+  if (!pairs) return ranked(noise);
+  return onlyPairs(ranked(0), pairs, random).map((pair) =>
+    random.uniform() < noise ? { ...pair, ranks: [2, 1] } : pair,
+  );
 }
 
 /** Ranks by wins over all pairs, each judgement flipped with probability `noise`; equal scores tie. */
