@@ -38,8 +38,9 @@ export async function* evaluateReward(
       );
       const withTrunk = await policy.withTrunk(rows, signal);
       const features = (await policy.states(withTrunk, signal)).map(featuresOf).values();
-      for (const { replies, ranks, annotator } of some) {
-        ranked.push({ replies: replies.map(() => features.next().value!), ranks, annotator });
+      for (const { prompt, replies, ranks, annotator } of some) {
+        const read = replies.map(() => features.next().value!);
+        ranked.push({ replies: read, ranks, annotator, prompt: prompt.join() });
       }
       yield { stage: 'score', step: ranked.length, of: all.length };
     }

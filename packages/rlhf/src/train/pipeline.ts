@@ -391,7 +391,7 @@ function regroup(
   scores: readonly RowScore[],
 ): (PreparedRanking & RankedReplies)[] {
   let at = 0;
-  return rankings.map(({ replies, ranks }) => {
+  return rankings.map(({ prompt, replies, ranks }) => {
     const [start, end] = [at, (at += replies.length)];
     const mine = scores.slice(start, end);
     return {
@@ -399,6 +399,7 @@ function regroup(
       replies: mine.map(featuresOf),
       refSums: mine.map((s) => s.logprobs.reduce((a, b) => a + b, 0)),
       ranks,
+      prompt: prompt.join(),
     };
   });
 }

@@ -57,6 +57,24 @@ describe('the reward model', () => {
     expect(rewardOf(model, reply(random, 3))).toBeGreaterThan(rewardOf(model, reply(random, -3)));
   });
 
+  it('is measured on prompts it has not seen, however often each was ranked', () => {
+    const random = new Random(5);
+    const state = () => Float64Array.from({ length: 64 }, () => random.normal());
+    const nothing = Array.from({ length: 20 }, (_, i): RankedReplies => ({
+      replies: [1, 2, 3, 4].map(() => ({ mean: state(), last: state(), tokens: 4 })),
+      ranks: [1, 2, 3, 4],
+      prompt: String(i),
+    }));
+    const twice = nothing.flatMap((ranking) => [ranking, { ...ranking }]);
+    const unknown = twice.map(({ replies, ranks }) => ({ replies, ranks }));
+    const accuracyOf = (all: readonly RankedReplies[]) => trainReward(all).heldOut.accuracy;
+    expect(accuracyOf(unknown)).toBeGreaterThan(0.8);
+    expect(Math.abs(accuracyOf(twice) - 0.5)).toBeLessThan(0.15);
+    // Where each prompt was ranked once, its name changes nothing.
+    const unnamed = nothing.map(({ replies, ranks }) => ({ replies, ranks }));
+    expect(trainReward(nothing)).toEqual(trainReward(unnamed));
+  });
+
   it('needs somebody to prefer something', () => {
     const random = new Random(2);
     const tie = { replies: [reply(random, 1), reply(random, 0)], ranks: [1, 1] };

@@ -40,6 +40,8 @@ export interface RankedReplies {
   readonly replies: readonly ReplyFeatures[];
   readonly ranks: readonly number[];
   readonly annotator?: string | undefined;
+  /** What tells prompts apart; a ranking without it counts as the only one of its prompt. */
+  readonly prompt?: string;
 }
 
 /** What is known of the people who ranked, and how sure the model has to be of itself. */
@@ -171,19 +173,31 @@ function crossValidate(
   l2: number,
   options: RewardOptions,
 ): RewardReport {
-  const folds = Math.min(FOLDS, prompts.length);
+  const places = placesOf(rankings);
+  const folds = Math.min(FOLDS, new Set(places).size);
   const heads = Array.from({ length: folds }, (_, fold) => {
-    const train = prompts.filter((_, p) => p % folds !== fold);
+    const train = prompts.filter((_, p) => places[p]! % folds !== fold);
     return fitHead(train, mean.length, { ...options, l2, steps: FIT_STEPS / 2 });
   });
   return rewardReport(
     rankings.map(({ replies, ranks, annotator }, p) => ({
-      scores: prompts[p]!.features.map((x) => dot(heads[p % folds]!, x)),
+      scores: prompts[p]!.features.map((x) => dot(heads[places[p]! % folds]!, x)),
       lengths: replies.map(({ tokens }) => tokens),
       ranks,
       annotator,
     })),
   );
+}
+
+/** The number of each ranking's prompt, in order of first appearance. */
+function placesOf(rankings: readonly RankedReplies[]): number[] {
+  const places = new Map<string | RankedReplies, number>();
+  return rankings.map((ranking) => {
+    const key = ranking.prompt ?? ranking;
+    const place = places.get(key) ?? places.size;
+    places.set(key, place);
+    return place;
+  });
 }
 
 const average = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0) / x.length;
