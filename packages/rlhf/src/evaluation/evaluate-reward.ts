@@ -37,7 +37,7 @@ export async function* evaluateReward(
         replies.map((reply) => ({ prompt, reply })),
       );
       const withTrunk = await policy.withTrunk(rows, signal);
-      const features = (await policy.states(withTrunk, signal)).map(featuresOf).values();
+      const features = (await policy.statesAs(withTrunk, featuresOf, signal)).values();
       for (const { prompt, replies, ranks, annotator } of some) {
         const read = replies.map(() => features.next().value!);
         ranked.push({ replies: read, ranks, annotator, prompt: prompt.join() });

@@ -396,10 +396,8 @@ async function bestOf(
 ): Promise<SampledReply[][]> {
   const flat = samples.flat();
   const rows = flat.map(({ prompt, tokens: reply }) => ({ prompt, reply }));
-  const states = await policy.states(await policy.withTrunk(rows));
-  const rewards = new Map(
-    flat.map((reply, i) => [reply, rewardOf(reward, featuresOf(states[i]!))]),
-  );
+  const features = await policy.statesAs(await policy.withTrunk(rows), featuresOf);
+  const rewards = new Map(flat.map((reply, i) => [reply, rewardOf(reward, features[i]!)]));
   return samples.map((list) =>
     Array.from({ length: list.length / of }, (_, k) =>
       list

@@ -10,7 +10,8 @@ import { newAdapter, parametersOf } from './adapter.ts';
 import type { LoraConfig } from './adapter.ts';
 import { Course } from './course.ts';
 import type { Keeping } from './course.ts';
-import type { Policy, RowScore } from './policy.ts';
+import { logprobOf } from './policy.ts';
+import type { Policy } from './policy.ts';
 import { batchesOf } from './rows.ts';
 import type { Row, TrunkRow } from './rows.ts';
 import { mixText, update } from './step.ts';
@@ -133,11 +134,12 @@ export async function* trainKto(
     for (let step = course.step; step < of; step++) {
       signal?.throwIfAborted();
       const batch = course.draw(tasks, config.batch, 1);
-      const others = await policy.score(
+      const others = await policy.scoresAs(
         batch.map(({ other }) => other),
         adapter,
+        logprobOf,
       );
-      const mismatch = batch.reduce((s, t, i) => s + sumOf(others[i]!) - t.otherRefSum, 0);
+      const mismatch = batch.reduce((s, t, i) => s + others[i]! - t.otherRefSum, 0);
       const z = Math.max(0, mismatch / batch.length);
       const gradients: Parameters = new Map();
       let [loss, drift] = [0, 0];
@@ -188,7 +190,7 @@ async function prepare(
     reply: thumbs[(i + 1) % thumbs.length]!.reply,
   }));
   const rows = await policy.withTrunk([...thumbs, ...mismatched], signal);
-  const sums = (await policy.score(rows, null, signal ? { signal } : {})).map(sumOf);
+  const sums = await policy.scoresAs(rows, null, logprobOf, { signal });
   const n = thumbs.length;
   return thumbs.map(({ good }, i) => ({
     good,
@@ -198,5 +200,3 @@ async function prepare(
     otherRefSum: sums[n + i]!,
   }));
 }
-
-const sumOf = ({ logprobs }: RowScore): number => logprobs.reduce((a, b) => a + b, 0);

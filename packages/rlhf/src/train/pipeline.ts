@@ -11,7 +11,7 @@ import { dpoDefaults, trainDpo } from './dpo.ts';
 import type { DpoConfig, DpoRecord, PreparedRanking } from './dpo.ts';
 import { ktoDefaults, trainKto } from './kto.ts';
 import type { KtoConfig, KtoRecord, Thumb } from './kto.ts';
-import { Policy } from './policy.ts';
+import { logprobOf, Policy } from './policy.ts';
 import type { RowScore } from './policy.ts';
 import { ppoDefaults, trainPpo } from './ppo.ts';
 import type { PpoConfig, PpoRecord, PpoState } from './ppo.ts';
@@ -19,7 +19,7 @@ import { pairsOf, withoutUnequalEnds } from './rankings.ts';
 import type { Ranking } from './rankings.ts';
 import { NLL_LIMIT, scaleWithin } from './scale-within.ts';
 import { featuresOf, rewardOf, trainReward } from './reward.ts';
-import type { RankedReplies, RewardModel, RewardOptions } from './reward.ts';
+import type { RankedReplies, ReplyFeatures, RewardModel, RewardOptions } from './reward.ts';
 import type { RewardReport } from '../evaluation/reward-report.ts';
 import type { Row, TrunkRow } from './rows.ts';
 import { sftDefaults, trainSft } from './sft.ts';
@@ -148,9 +148,9 @@ export async function* runPipeline(
     );
     const rows = await policy.withTrunk(flat, signal);
     yield { stage: 'prepare', step: 2, of: 3 };
-    const scores = await policy.score(rows, null, options);
-    const answerScores = await policy.score(heldOut, null, options);
-    const prepared = regroup(rankings, rows, scores);
+    const readings = await policy.scoresAs(rows, null, readingOf, options);
+    const answers = await policy.scoresAs(heldOut, null, readingOf, options);
+    const prepared = regroup(rankings, rows, readings);
     const compared = [...prepared, ...(await comparedThumbs(policy, spec, signal))];
     yield { stage: 'prepare', step: 3, of: 3 };
 
@@ -158,10 +158,11 @@ export async function* runPipeline(
     const { resume } = platform;
     const reward =
       resume?.reward ??
-      trainReward(compared, answerScores.map(featuresOf), {
-        seed: spec.seed,
-        ...spec.reward,
-      });
+      trainReward(
+        compared,
+        answers.map(({ features }) => features),
+        { seed: spec.seed, ...spec.reward },
+      );
     if (!resume?.reward) await platform.save?.({ reward });
     const { accuracy: rewardAccuracy, pairs } = reward.heldOut;
     yield { stage: 'reward', step: 1, of: 1, rewardAccuracy, pairs };
@@ -203,7 +204,7 @@ export async function* runPipeline(
     }
 
     yield { stage: 'measure', step: 0, of: 1 };
-    const before = sumOfNll(answerScores);
+    const before = nll(answers.map(({ logprob }) => logprob));
     const costOf = async (scale: number) =>
       heldOut.length === 0
         ? 0
@@ -316,9 +317,9 @@ async function judgeOf(
       while (!next.done) next = await run.next();
       const replies = next.value.flat();
       const rows = replies.map(({ prompt, tokens }) => ({ prompt, reply: tokens }));
-      const states = await policy.states(await policy.withTrunk(rows, signal), signal);
-      const paid = states.map((state, i) =>
-        paidScore(rewardOf(reward, featuresOf(state)), replies[i]!.ended, ppoDefaults),
+      const read = await policy.statesAs(await policy.withTrunk(rows, signal), featuresOf, signal);
+      const paid = read.map((features, i) =>
+        paidScore(rewardOf(reward, features), replies[i]!.ended, ppoDefaults),
       );
       return paid.reduce((a, b) => a + b, 0) / paid.length;
     },
@@ -360,12 +361,13 @@ async function comparedThumbs(
   { thumbs = [] }: PipelineSpec,
   signal?: AbortSignal,
 ): Promise<RankedReplies[]> {
-  const states = await policy.states(await policy.withTrunk(thumbs, signal), signal);
+  const rows = await policy.withTrunk(thumbs, signal);
+  const features = await policy.statesAs(rows, featuresOf, signal);
   const groups = Math.ceil(thumbs.length / THUMBS_COMPARED);
   return Array.from({ length: groups }, (_, g) => {
     const mine = thumbs.flatMap((_, i) => (i % groups === g ? [i] : []));
     return {
-      replies: mine.map((i) => featuresOf(states[i]!)),
+      replies: mine.map((i) => features[i]!),
       ranks: mine.map((i) => (thumbs[i]!.good ? 1 : 2)),
     };
   });
@@ -378,26 +380,37 @@ export async function nllOf(
   adapter: Adapter | null,
   signal?: AbortSignal,
 ): Promise<number> {
-  return sumOfNll(await policy.score(rows, adapter, signal ? { signal } : {}));
+  return nll(await policy.scoresAs(rows, adapter, logprobOf, { signal }));
 }
 
-const sumOfNll = (scores: readonly RowScore[]): number =>
-  scores.reduce((sum, { logprobs }) => sum - logprobs.reduce((a, b) => a + b, 0), 0);
+const nll = (logprobs: readonly number[]): number =>
+  logprobs.reduce((sum, logprob) => sum - logprob, 0);
 
-/** Rankings with their rows, reference sums and scores. */
+/** What is kept of a reply as the reference sees it: its states would fill the memory. */
+interface Reading {
+  readonly features: ReplyFeatures;
+  readonly logprob: number;
+}
+
+const readingOf = (score: RowScore): Reading => ({
+  features: featuresOf(score),
+  logprob: logprobOf(score),
+});
+
+/** Rankings with their rows and what was read of each. */
 function regroup(
   rankings: readonly Ranking[],
   rows: readonly TrunkRow[],
-  scores: readonly RowScore[],
+  readings: readonly Reading[],
 ): (PreparedRanking & RankedReplies)[] {
   let at = 0;
   return rankings.map(({ prompt, replies, ranks }) => {
     const [start, end] = [at, (at += replies.length)];
-    const mine = scores.slice(start, end);
+    const mine = readings.slice(start, end);
     return {
       rows: rows.slice(start, end),
-      replies: mine.map(featuresOf),
-      refSums: mine.map((s) => s.logprobs.reduce((a, b) => a + b, 0)),
+      replies: mine.map(({ features }) => features),
+      refSums: mine.map(({ logprob }) => logprob),
       ranks,
       prompt: prompt.join(),
     };

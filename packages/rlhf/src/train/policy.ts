@@ -33,6 +33,14 @@ export interface RowScore extends RowStates {
   readonly logprobs: Float32Array;
 }
 
+/** Σ log π of the reply. */
+export const logprobOf = ({ logprobs }: RowScore): number => logprobs.reduce((a, b) => a + b, 0);
+
+export interface ScoreOptions {
+  readonly temperature?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
 export interface TrainerOptions {
   readonly dropout?: Dropout;
   /** The largest of the runs to come, which memory is planned for; by default one row as long as the budget. */
@@ -90,11 +98,21 @@ export class Policy {
   }
 
   /** Log-probabilities and hidden states of rows under an adapter (`null`: the base), in the order given. */
-  async score(
+  score(
     rows: readonly TrunkRow[],
     adapter: Adapter | null,
-    { temperature = 1, signal }: { temperature?: number; signal?: AbortSignal } = {},
+    options: ScoreOptions = {},
   ): Promise<RowScore[]> {
+    return this.scoresAs(rows, adapter, same, options);
+  }
+
+  /** What `read` makes of each row's score. States are large: they live no longer than their batch. */
+  async scoresAs<T>(
+    rows: readonly TrunkRow[],
+    adapter: Adapter | null,
+    read: (score: RowScore) => T,
+    { temperature = 1, signal }: ScoreOptions = {},
+  ): Promise<T[]> {
     const { config } = this.checkpoint;
     this.#scorer ??= this.#runtime.load(policyGraph(config, this.place), this.#weights);
     const lora = adapterFeeds(this.sites, adapter);
@@ -103,21 +121,34 @@ export class Policy {
       ...layout.replies(true),
       ...lora,
     });
-    return this.#read(await this.#scorer, rows, { feedsOf, signal }, (out, from, to) => ({
-      logprobs: (out['logprobs']!.data as Float32Array).slice(from, to - 1),
-      ...statesIn(out, from, to),
-    }));
+    return this.#read(await this.#scorer, rows, { feedsOf, signal }, (out, from, to) =>
+      read({
+        logprobs: (out['logprobs']!.data as Float32Array).slice(from, to - 1),
+        ...statesIn(out, from, to),
+      }),
+    );
   }
 
   /** Hidden states of rows under the base, in the order given: what a reward model reads, without the head's work. */
-  async states(rows: readonly TrunkRow[], signal?: AbortSignal): Promise<RowStates[]> {
+  states(rows: readonly TrunkRow[], signal?: AbortSignal): Promise<RowStates[]> {
+    return this.statesAs(rows, same, signal);
+  }
+
+  /** What `read` makes of each row's states, which live no longer than their batch. */
+  async statesAs<T>(
+    rows: readonly TrunkRow[],
+    read: (states: RowStates) => T,
+    signal?: AbortSignal,
+  ): Promise<T[]> {
     const { config } = this.checkpoint;
     this.#reader ??= this.#runtime.load(statesGraph(config, this.place.fromLayer), this.#weights);
     const feedsOf = (layout: Layout<TrunkRow>) => ({
       ...this.#trunkFeeds(layout),
       select: layout.replies(true)['select']!,
     });
-    return this.#read(await this.#reader, rows, { feedsOf, signal }, statesIn);
+    return this.#read(await this.#reader, rows, { feedsOf, signal }, (out, from, to) =>
+      read(statesIn(out, from, to)),
+    );
   }
 
   /** Runs rows in batches; `take` reads what one row's positions `from` up to `to` gave. */

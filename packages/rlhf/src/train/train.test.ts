@@ -21,8 +21,10 @@ import type {
   PipelineSpec,
 } from './pipeline.ts';
 import { Policy, PolicyTrainer } from './policy.ts';
+import type { RowStates } from './policy.ts';
 import { ppoDefaults } from './ppo.ts';
 import type { PpoRecord } from './ppo.ts';
+import { featuresOf } from './reward.ts';
 
 const END = 2;
 let checkpoint: Checkpoint;
@@ -118,6 +120,63 @@ describe('rollouts', () => {
       expect(at.indexOf(Math.max(...at))).toBe(tokens[t]);
     }
     await policy.dispose();
+  });
+});
+
+describe('scores that are only read', () => {
+  it('are the same numbers, and their states live no longer than a batch', async () => {
+    let [live, most] = [0, 0];
+    const watched: Runtime = {
+      async load(graph, weights) {
+        const session = await runtime.load(graph, weights);
+        const run: typeof session.run = async (feeds, options) => {
+          const out = await session.run(feeds, options);
+          most = Math.max(most, (live += out['hidden']?.data.byteLength ?? 0));
+          return out;
+        };
+        return { run, dispose: () => session.dispose() };
+      },
+    };
+    const policy = new Policy(checkpoint, watched, { budgetTokens: 60 });
+    const rows = await policy.withTrunk(rowsOf(24, new Random(4)));
+    const scores = await policy.score(rows, null);
+    const { hidden } = checkpoint.config;
+    live = most = 0;
+    const read = (score: RowStates) => {
+      live -= score.hidden.byteLength;
+      return featuresOf(score);
+    };
+    expect(await policy.scoresAs(rows, null, read)).toEqual(scores.map(featuresOf));
+    expect(await policy.statesAs(rows, read)).toEqual(scores.map(featuresOf));
+    expect(live).toBe(0);
+    expect(most).toBeLessThanOrEqual(4 * 60 * hidden);
+    await policy.dispose();
+  });
+
+  it.each(['dpo', 'kto', 'ppo'] as const)('are all that %s keeps of judgements', async (method) => {
+    const random = new Random(3);
+    const kept = [vi.spyOn(Policy.prototype, 'score'), vi.spyOn(Policy.prototype, 'states')];
+    const rollouts = vi.spyOn(Speaker.prototype, 'sample');
+    const run = runPipeline(
+      {
+        rankings: rankings(8, random),
+        thumbs: rowsOf(8, random).map((row, i) => ({ ...row, good: i % 2 === 0 })),
+        text: rowsOf(2, random),
+        heldOutText: rowsOf(2, random),
+        method,
+        seed: 1,
+        dpo: { minSteps: 1 },
+        kto: { epochs: 1 },
+        ppo: { iterations: 1, maxTokens: 8, promptsPerIteration: 2, repliesPerPrompt: 2 },
+      },
+      { checkpoint, runtime, endOfTurn: END, now: () => performance.now() },
+    );
+    await collect(run);
+    // What is left are the rollouts of PPO, of one iteration at a time.
+    const rowsKept = kept.flatMap(({ mock }) => mock.calls.map(([rows]) => rows.length));
+    expect(rowsKept).toEqual(method === 'ppo' ? [4, 4] : []);
+    expect(rollouts).toHaveBeenCalledTimes(method === 'ppo' ? 1 : 0);
+    vi.restoreAllMocks();
   });
 });
 
