@@ -107,7 +107,7 @@ const train: Training = async function* (spec, folder, signal) {
   );
   const adapter = join(folder, `adapter-${spec.attempt}`);
   await writeAdapter(adapter, result.adapter);
-  await writeReward(adapter, result.reward);
+  if (result.reward) await writeReward(adapter, result.reward);
   const evaluation = { ...result.measures, ...measures };
   return {
     status: 'done',

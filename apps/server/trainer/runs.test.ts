@@ -150,6 +150,21 @@ describe('a run', () => {
     },
   );
 
+  test('can learn from demonstrations where no judgement can be read', async () => {
+    const { db, runs, device } = await contextWithVotes();
+    await eraseDevice(db, device);
+    const other = await enrol(db);
+    await takeEvents(db, other.device, [aVote()]);
+    const sft = async (config: Record<string, unknown>) =>
+      runs.wait((await runs.start({ method: 'sft', config: { steps: 1, ...config } })).id);
+    expect((await sft({})).failure).toMatchObject({ code: 'dataset/set-aside' });
+    const { release } = await sft({ demonstrations: { file: '/rows.jsonl' } });
+    expect((await findRelease(db, release!)).envelope.signed).toMatchObject({
+      dataset: { count: 0, devices: 0 },
+      evaluation: { setAside: { undecided: 1 } },
+    });
+  });
+
   test('without anything to learn from is refused', async () => {
     const { runs } = await temporaryContext();
     await expect(runs.start({})).rejects.toThrow(coded('dataset/empty'));

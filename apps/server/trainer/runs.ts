@@ -589,12 +589,13 @@ export class Runs {
  * started, less what its limits set aside and what its method cannot read. Throws `dataset/set-aside`.
  */
 async function screenedRows(db: Database, run: RunTable) {
-  const { safety } = JSON.parse(run.config) as { safety?: unknown };
+  const { safety, demonstrations } = JSON.parse(run.config) as Record<string, unknown>;
   const all = await learnedRows(db, run.dataset);
   const screened = screen(all, await enrolments(db), run.created_at, safetyOf(safety));
   const rows = readBy(run.method as Method, screened.rows);
   const setAside = { ...screened.setAside, undecided: screened.rows.length - rows.length };
-  if (rows.length > 0 || all.length === 0) return { rows, setAside };
+  const shown = run.method === 'sft' && demonstrations !== undefined;
+  if (rows.length > 0 || all.length === 0 || shown) return { rows, setAside };
   throw new RapportError(
     'dataset/set-aside',
     `None of the ${all.length} judgements can be learned from: ${JSON.stringify(setAside)}.`,

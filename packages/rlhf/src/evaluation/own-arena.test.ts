@@ -9,9 +9,11 @@ import { newAdapter, parametersOf } from '../train/adapter.ts';
 import { Policy } from '../train/policy.ts';
 import { featuresOf, trainReward } from '../train/reward.ts';
 import { ownArena } from './own-arena.ts';
-import type { ArenaResult, GoldenTokens } from './own-arena.ts';
+import type { ArenaResult, ArenaSpec, GoldenTokens } from './own-arena.ts';
 
-type Result = ArenaResult & { golden: GoldenTokens; steps: number[] };
+type Measured = ArenaResult & { golden: GoldenTokens; steps: number[] };
+/** With a win rate, since somebody judged. */
+type Result = Required<Measured>;
 
 const END = 2;
 const random = new Random(5);
@@ -42,6 +44,7 @@ function moved(size: number): Adapter {
 async function inArena<T>(
   act: (tools: {
     arena: (adapter: Adapter, current: Adapter | null, asked?: number) => Promise<Result>;
+    unjudged: (adapter: Adapter) => Promise<Measured>;
     speaker: Speaker;
     policy: Policy;
   }) => Promise<T>,
@@ -57,11 +60,8 @@ async function inArena<T>(
     }),
   );
   const reward = trainReward(ranked, []);
-  const arena = async (adapter: Adapter, current: Adapter | null, asked = 0.5) => {
-    const run = ownArena(
-      { adapter, current, reward, prompts, asked, ...speaking },
-      { policy, speaker },
-    );
+  const follow = async (spec: Pick<ArenaSpec, 'adapter' | 'current' | 'asked' | 'reward'>) => {
+    const run = ownArena({ prompts, ...speaking, ...spec }, { policy, speaker });
     const steps: number[] = [];
     for (;;) {
       const next = await run.next();
@@ -73,8 +73,11 @@ async function inArena<T>(
       steps.push(step);
     }
   };
+  const arena = (adapter: Adapter, current: Adapter | null, asked = 0.5) =>
+    follow({ adapter, current, asked, reward }) as Promise<Result>;
+  const unjudged = (adapter: Adapter) => follow({ adapter, current: null, asked: 0.5 });
   try {
-    return await act({ arena, speaker, policy });
+    return await act({ arena, unjudged, speaker, policy });
   } finally {
     await speaker.dispose();
     await policy.dispose();
@@ -92,6 +95,15 @@ it('finds an adapter as good as itself, whatever it does', async () => {
   expect(high).toBeGreaterThanOrEqual(0.5);
   expect(replyLength).toBe(baseReplyLength);
   expect(kl).not.toBe(0);
+});
+
+it('without a reward model measures all but who wins, in one round', async () => {
+  const adapter = moved(0.5);
+  await inArena(async ({ arena, unjudged }) => {
+    const { winRate, low, high, ...rest } = await arena(adapter, null, 0);
+    expect([winRate, low, high]).toEqual([0, 0, 0].map(() => expect.any(Number)));
+    expect(await unjudged(adapter)).toEqual(rest);
+  });
 });
 
 it('measures lengths, ends and KL of the replies that the adapter speaks', async () => {

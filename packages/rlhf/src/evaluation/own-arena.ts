@@ -21,7 +21,8 @@ export interface ArenaSpec {
   readonly adapter: Adapter;
   /** The adapter in use; null for the bare base. */
   readonly current: Adapter | null;
-  readonly reward: RewardModel;
+  /** Who judges; without one there is no win rate. */
+  readonly reward?: RewardModel | undefined;
   readonly prompts: readonly (readonly number[])[];
   /** The win rate that is asked for: a second round is spoken while it lies between the bounds. */
   readonly asked: number;
@@ -35,9 +36,9 @@ export interface ArenaResult {
    * Of the adapter against the current one: the probability of being preferred by the reward model. `low` and `high`
    * are bounds that each hold with 95 %, however many rounds it took.
    */
-  readonly winRate: number;
-  readonly low: number;
-  readonly high: number;
+  readonly winRate?: number;
+  readonly low?: number;
+  readonly high?: number;
   /** Mean log π/π_base per token on some of the adapter's replies, in nats. */
   readonly kl: number;
   /** Share of replies that ended by themselves. */
@@ -62,7 +63,7 @@ export async function* ownArena(
   { stage: 'arena'; step: number; of: number },
   ArenaResult & { golden: GoldenTokens }
 > {
-  const { maxTokens, temperature } = spec;
+  const { maxTokens, temperature, reward } = spec;
   const [ours, theirs] = [new Side(), new Side()];
   const speak = async function* (side: Side, adapter: Adapter | null, round: number) {
     const options = { replies: 1, maxTokens, temperature, seed: spec.seed + round };
@@ -87,20 +88,23 @@ export async function* ownArena(
       signal,
     );
   const scored = signal ? { signal } : {};
-  let interval: Interval;
+  let interval: Interval | undefined;
   let kl = NaN;
   for (let round = 0; ; round++) {
     const spoken = yield* speak(ours, spec.adapter, round);
     const rows = await read(spoken);
     const base = await policy.score(rows, null, scored);
-    ours.add(spoken, base, spec.reward);
+    ours.replies.push(...spoken);
     if (round === 0) {
       const every = Math.ceil(rows.length / KL_REPLIES);
       const some = <T>(all: readonly T[]) => all.filter((_, i) => i % every === 0);
       kl = klOf(await policy.score(some(rows), spec.adapter, scored), some(base));
     }
     const others = yield* speak(theirs, spec.current, round);
-    theirs.add(others, await policy.states(await read(others), signal), spec.reward);
+    theirs.replies.push(...others);
+    if (!reward) break;
+    ours.judge(base, reward);
+    theirs.judge(await policy.states(await read(others), signal), reward);
     interval = winRate(ours.scores, theirs.scores, new Random(99), {
       win: preference,
       tail: TAILS[round]!,
@@ -124,8 +128,8 @@ class Side {
   /** Log-odds of being preferred, up to a constant: of each prompt, those of all rounds. */
   scores: number[][] = [];
 
-  add(replies: readonly SampledReply[], states: readonly RowStates[], reward: RewardModel): void {
-    this.replies.push(...replies);
+  /** Takes in what is thought of the newest replies. */
+  judge(states: readonly RowStates[], reward: RewardModel): void {
     const scores = states.map((one) => rewardOf(reward, featuresOf(one)) / reward.gain);
     this.scores = scores.map((score, p) => [...(this.scores[p] ?? []), score]);
   }

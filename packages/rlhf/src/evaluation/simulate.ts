@@ -189,7 +189,7 @@ export async function* simulate(
     const of = spec.method === 'bestofn' ? BEST_OF : 1;
     const count = of * spec.judgedSamples;
     const spoken = yield* booth.speak('judge', judged, count, 2002, result.adapter);
-    const tuned = of > 1 ? await bestOf(of, spoken, policy, result.reward) : spoken;
+    const tuned = of > 1 ? await bestOf(of, spoken, policy, result.reward!) : spoken;
     const kl = await klOf(policy, everyFourth(tuned), result.adapter);
     let warmStart: SimulationResult['warmStart'];
     let control: SimulationResult['control'];
@@ -230,7 +230,7 @@ export async function* simulate(
       ...(control && { control }),
       kl,
       nllChange: result.measures.nllChange,
-      rewardModelAccuracy: result.measures.rewardModelAccuracy,
+      rewardModelAccuracy: result.measures.rewardModelAccuracy!,
       usablePairs: result.measures.pairs,
       replyLength: words(sampled),
       baseReplyLength: words(base.flat()),

@@ -35,7 +35,7 @@ export interface PipelineSpec {
   readonly heldOutText: readonly Row[];
   /** Prompts to roll out on; by default those of the rankings. */
   readonly prompts?: readonly (readonly number[])[];
-  /** For 'sft': rows to learn from beside the best reply of each ranking. */
+  /** For 'sft': rows to learn from beside the best reply of each ranking, or alone: then there is no reward model. */
   readonly demonstrations?: readonly Row[];
   /** Votes on single replies that are in no ranking. */
   readonly thumbs?: readonly Thumb[];
@@ -104,15 +104,16 @@ export type PipelineRecord =
 export interface PipelineResult {
   readonly adapter: Adapter;
   readonly warmStart: Adapter;
-  readonly reward: RewardModel;
+  /** None where demonstrations alone were learned from. */
+  readonly reward?: RewardModel;
   readonly measures: {
     /** Relative change of the mean negative log-likelihood of held-out ordinary text. */
     readonly nllChange: number;
     /** By how much the adapter was scaled to stay within `nllLimit` and to be sound; 1 is not at all. */
     readonly scale: number;
-    readonly rewardModelAccuracy: number;
+    readonly rewardModelAccuracy?: number;
     /** The whole report on held-out pairs. */
-    readonly rewardModel: RewardReport;
+    readonly rewardModel?: RewardReport;
     readonly pairs: number;
     readonly tokensTrained: number;
     readonly seconds: number;
@@ -156,16 +157,13 @@ export async function* runPipeline(
 
     // What an attempt takes over is not saved again: the state it came from holds more.
     const { resume } = platform;
-    const reward =
-      resume?.reward ??
-      trainReward(
-        compared,
-        answers.map(({ features }) => features),
-        { seed: spec.seed, ...spec.reward },
-      );
-    if (!resume?.reward) await platform.save?.({ reward });
-    const { accuracy: rewardAccuracy, pairs } = reward.heldOut;
-    yield { stage: 'reward', step: 1, of: 1, rewardAccuracy, pairs };
+    const reward = resume?.reward ?? rewardFrom(compared, answers, spec);
+    if (reward && !resume?.reward) await platform.save?.({ reward });
+    const rewardModel = reward?.heldOut;
+    const pairs = rewardModel?.pairs ?? 0;
+    if (rewardModel) {
+      yield { stage: 'reward', step: 1, of: 1, rewardAccuracy: rewardModel.accuracy, pairs };
+    }
 
     const warmStart =
       resume?.warmStart ??
@@ -174,7 +172,7 @@ export async function* runPipeline(
 
     let adapter = resume?.adapter ?? warmStart;
     const reinforced = reinforces(spec.method);
-    if (reinforced && !resume?.adapter) {
+    if (reward && reinforced && !resume?.adapter) {
       const speaker = await Speaker.create(checkpoint, runtime, {
         endOfTurn: platform.endOfTurn,
         fromLayer: policy.place.fromLayer,
@@ -224,12 +222,11 @@ export async function* runPipeline(
     return {
       adapter: turned.adapter,
       warmStart,
-      reward,
+      ...(reward && { reward }),
       measures: {
         nllChange,
         scale,
-        rewardModelAccuracy: rewardAccuracy,
-        rewardModel: reward.heldOut,
+        ...(rewardModel && { rewardModelAccuracy: rewardModel.accuracy, rewardModel }),
         pairs,
         tokensTrained: policy.tokensTrained,
         seconds: (platform.now() - started) / 1000,
@@ -243,6 +240,20 @@ export async function* runPipeline(
 /** Whether a method goes on from its warm start by reinforcement. */
 export const reinforces = (method: PipelineMethod): boolean =>
   method === 'ppo' || method === 'rloo';
+
+/** What was compared, as a reward model; none where demonstrations alone are learned from. */
+function rewardFrom(
+  compared: readonly RankedReplies[],
+  answers: readonly Reading[],
+  { method, demonstrations = [], seed, reward }: PipelineSpec,
+): RewardModel | undefined {
+  if (method === 'sft' && compared.length === 0 && demonstrations.length > 0) return undefined;
+  return trainReward(
+    compared,
+    answers.map(({ features }) => features),
+    { seed, ...reward },
+  );
+}
 
 /** A stage saves where it stands beside what earlier stages made, and goes on if it is the one that was stopped. */
 function keepingOf<S extends CourseState>(
@@ -264,7 +275,7 @@ async function* firstAdapter(
     readonly policy: Policy;
     readonly prepared: readonly PreparedRanking[];
     readonly text: readonly TrunkRow[];
-    readonly reward: RewardModel;
+    readonly reward: RewardModel | undefined;
   },
   signal?: AbortSignal,
 ): AsyncGenerator<DpoRecord | KtoRecord | SftRecord, Adapter> {
@@ -298,15 +309,15 @@ async function* firstAdapter(
   return yield* trainDpo(policy, prepared, text, config, signal, keeping);
 }
 
-/** Rates adapters by the reward of their replies to prompts of held-out text, where there are any. */
+/** Rates adapters by the reward of their replies to prompts of held-out text, where there are both. */
 async function judgeOf(
   { heldOutText, seed }: PipelineSpec,
   { checkpoint, runtime, endOfTurn }: Platform,
-  { policy, reward }: { readonly policy: Policy; readonly reward: RewardModel },
+  { policy, reward }: { readonly policy: Policy; readonly reward: RewardModel | undefined },
   signal?: AbortSignal,
 ) {
   const prompts = heldOutText.slice(0, RATED.prompts).map(({ prompt }) => prompt);
-  if (prompts.length === 0) return undefined;
+  if (!reward || prompts.length === 0) return undefined;
   const { fromLayer } = policy.place;
   const speaker = await Speaker.create(checkpoint, runtime, { endOfTurn, fromLayer });
   const options = { ...RATED, seed, ...(signal && { signal }) };

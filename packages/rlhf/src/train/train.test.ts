@@ -442,6 +442,29 @@ describe('the pipeline', () => {
     },
   );
 
+  it('learns from demonstrations alone, without a reward model and a rating', async () => {
+    const shown: PipelineSpec = {
+      ...spec,
+      rankings: [],
+      method: 'sft',
+      demonstrations: rowsOf(8, new Random(8)),
+      sft: { epochs: 3, batch: 4 },
+    };
+    const { records, result } = await collect<PipelineRecord, PipelineResult>(
+      runPipeline(shown, platform()),
+    );
+    expect([...new Set(records.map(({ stage }) => stage))]).toEqual(['prepare', 'sft', 'measure']);
+    expect(records.some((record) => 'rating' in record)).toBe(false);
+    expect(result).not.toHaveProperty('reward');
+    expect(result.measures).not.toHaveProperty('rewardModelAccuracy');
+    for (const { adapter } of await killedAnywhere(shown)) {
+      expect([...parametersOf(adapter)]).toEqual([...parametersOf(result.adapter)]);
+    }
+    await expect(
+      collect(runPipeline({ ...shown, demonstrations: [] }, platform())),
+    ).rejects.toThrow(expect.objectContaining({ code: 'train/no-pairs' }));
+  });
+
   it.each([
     ['ppo/kl', { klStop: -1 }],
     ['ppo/length', { lengthStop: 2 }],
