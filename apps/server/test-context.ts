@@ -11,14 +11,17 @@ import { useBase } from './releases/model.ts';
 import { aRanking, temporaryFolder } from './store/test-store.ts';
 import { enrol } from './store/devices.ts';
 import { takeEvents } from './store/events.ts';
+import { checkConfig } from './trainer/config.ts';
 import { LocalTrainer } from './trainer/local.ts';
 
 const CHILD = fileURLToPath(new URL('./trainer/test-child.ts', import.meta.url));
+/** Names in a config that tell the child what to pretend. */
+const PLAN = ['steps', 'dieAt', 'throwAt', 'passed', 'strange', 'deaf'];
 export const MODEL_BYTES = Buffer.alloc((1 << 20) + 100, 'model');
 
 export async function temporaryContext(folder?: string): Promise<Context> {
   const dataFolder = folder ?? (await temporaryFolder());
-  const context = await openContext(dataFolder, new LocalTrainer(CHILD));
+  const context = await openContext(dataFolder, new LocalTrainer(CHILD, checkPlan));
   onTestFinished(() => context.close().catch(() => {}));
   const path = join(dataFolder, 'tiny.gguf');
   await writeFile(path, MODEL_BYTES);
@@ -34,6 +37,11 @@ export async function anotherBase({ dataFolder, blobs }: Context): Promise<BaseM
   const path = join(dataFolder, 'other.gguf');
   await writeFile(path, 'another model');
   return registerBase(blobs, { name: 'other', format: 'gguf', path });
+}
+
+function checkPlan(config: Record<string, unknown>): void {
+  const rest = Object.entries(config).filter(([name]) => !PLAN.includes(name));
+  checkConfig(Object.fromEntries(rest));
 }
 
 /** A context in which a device has ranked something. */

@@ -58,6 +58,7 @@ const train: Training = async function* (spec, folder, signal) {
   const canaries = await Canaries.open(model);
   const limits = gateLimitsOf(spec.config['gate']);
   const resume = await loadCheckpoint(spec.checkpoint);
+  // Checked when the run was started (config.ts).
   const { nllLimit, reward, dpo, ppo, kto, sft } = spec.config as Partial<PipelineSpec>;
   const result = yield* runPipeline(
     {

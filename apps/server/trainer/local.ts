@@ -6,6 +6,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { writeWhole } from '../store/write-whole.ts';
+import { checkConfig } from './config.ts';
 import { cancelFile, linesFrom, progressFile, resultFile, specFile } from './files.ts';
 import type { JobStatus, RunSpec, Trainer, TrainingResult } from './spec.ts';
 
@@ -39,9 +40,12 @@ interface Job {
 export class LocalTrainer implements Trainer {
   readonly #jobs = new Map<string, Job>();
   readonly #childModule: string;
+  readonly check: Trainer['check'];
 
-  constructor(childModule = CHILD) {
+  /** `check`: whether the child could train by a config. */
+  constructor(childModule = CHILD, check: Trainer['check'] = checkConfig) {
     this.#childModule = childModule;
+    this.check = check;
   }
 
   async submit(folder: string, spec: RunSpec): Promise<string> {

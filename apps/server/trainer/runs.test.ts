@@ -138,7 +138,7 @@ describe('a run', () => {
     expect(await modelOfClients(db, dataFolder)).toEqual(other);
   });
 
-  test.each(['gate', 'safety'])(
+  test.each(['gate', 'safety', 'dpo'])(
     'with a wrong "%s" is refused before a vote is taken',
     async (group) => {
       const { db, runs } = await contextWithVotes();

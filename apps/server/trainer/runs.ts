@@ -136,6 +136,7 @@ export class Runs {
     const { method = 'ppo', publish = 'candidate', config = {}, base } = request;
     safetyOf(config['safety']);
     gateLimitsOf(config['gate']);
+    this.#trainer.check(config);
     const { stable } = await this.#inUse(base);
     const dataset = await this.#datasetFor(request.dataset);
     if (base && stable === 'base') await useBase(db, base);

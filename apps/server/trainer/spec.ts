@@ -76,6 +76,8 @@ export type JobStatus = { state: 'running' } | { state: 'ended'; result: Trainin
 
 /** A place that trains: a child process here, a cluster elsewhere. A ref names a submitted job. */
 export interface Trainer {
+  /** Whether it could train by a config. Throws `train/bad-config`. */
+  check(config: Record<string, unknown>): void;
   submit(folder: string, spec: RunSpec): Promise<string>;
   status(ref: string): Promise<JobStatus>;
   /** Lines after `cursor`, and the cursor behind them. */
