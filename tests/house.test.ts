@@ -38,12 +38,16 @@ test.each(documents.filter((path) => path.endsWith('.md')))(
   },
 );
 
-test('every name in docs/papers.md is in the file it is said to be in', () => {
-  const rows = [...read('docs/papers.md').matchAll(/\| `([^`]+\.ts)` +\| `(\w+)`/g)];
-  expect(rows.length).toBeGreaterThan(10);
-  const wrong = rows.filter(([, path = '', name = '']) => {
-    const file = path.startsWith('packages/') ? path : `packages/rlhf/src/${path}`;
-    return !existsSync(join(root, file)) || !new RegExp(`\\b${name}\\b`).test(read(file));
+test('every name in docs/papers.md is in the file it is said to be in, and its test is there', () => {
+  const row = /\| `([^`]+\.ts)` +\| `(\w+)` +\| `([^`]+\.test\.ts)`/g;
+  const rows = [...read('docs/papers.md').matchAll(row)];
+  expect(rows.length).toBe(read('docs/papers.md').match(/^\|/gm)!.length - 2);
+  const fileOf = (path: string) =>
+    path.startsWith('packages/') ? path : `packages/rlhf/src/${path}`;
+  const wrong = rows.filter(([, path = '', name = '', shown = '']) => {
+    const [file, test] = [fileOf(path), fileOf(shown)];
+    const there = existsSync(join(root, file)) && existsSync(join(root, test));
+    return !there || !new RegExp(`\\b${name}\\b`).test(read(file));
   });
-  expect(wrong.map(([row]) => row)).toEqual([]);
+  expect(wrong.map(([text]) => text)).toEqual([]);
 });

@@ -6,7 +6,16 @@ import { float32, Graph, int64 } from '@rapport/core';
 import type { Value } from '@rapport/core';
 import { runGraph } from '../../../../tests/support/run-graph.ts';
 import { gradients } from '../autodiff/gradients.ts';
-import { adaptKlCoef, gae, klEstimates, paidScore, tokenRewards, whiten } from './advantage.ts';
+import {
+  adaptKlCoef,
+  gae,
+  groupAdvantage,
+  klEstimates,
+  leaveOneOut,
+  paidScore,
+  tokenRewards,
+  whiten,
+} from './advantage.ts';
 import { policyLoss, valueLoss } from './policy.ts';
 import { dpoLoss, ktoLoss, thumbWeights } from './preference.ts';
 import { rankingLoss } from './ranking.ts';
@@ -194,6 +203,14 @@ describe('PPO', () => {
   it('whitens over all reply tokens', () => {
     close(white[0]!, [0.891473, 0.799468, 0.67788, 0.822031], 5);
     close(white[1]!, [-1.04744, -0.936369, -1.207043], 5);
+  });
+  it('without a critic compares a score with the others of its prompt', () => {
+    close(leaveOneOut([1, 2, 6]), [-3, -1.5, 4.5]);
+    // Mean 3, unbiased variance 7.
+    close(
+      groupAdvantage([1, 2, 6]),
+      [-2, -1, 3].map((x) => x / (Math.sqrt(7) + 1e-4)),
+    );
   });
   it('has the golden policy and value loss on padded rows', async () => {
     const pad = (x: readonly number[], by = 0) => [...x, ...Array<number>(4 - x.length).fill(by)];

@@ -91,6 +91,11 @@ describe('random numbers', () => {
       ),
     ).toEqual(start);
   });
+  it('are those of xoshiro128**', () => {
+    const random = new Random([1, 2, 3, 4]);
+    const drawn = [1, 2, 3, 4].map(() => 2 ** 32 * random.uniform());
+    expect(drawn).toEqual([11520, 0, 5927040, 70819200]);
+  });
   it('have mean 0 and variance 1 when normal', () => {
     const random = new Random(3);
     const x = Array.from({ length: 20_000 }, () => random.normal());
