@@ -1,5 +1,5 @@
 import * as ort from 'onnxruntime-node';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import {
   hasRelaxedSimd,
   kernelModule,
@@ -11,6 +11,7 @@ import { runGraph } from '../../../../../tests/support/run-graph.ts';
 import { Graph, float32, int64, zeros } from '../../graph/index.ts';
 import type { Tensor, Value } from '../../graph/index.ts';
 import * as op from '../../graph/build.ts';
+import { SharedHeap } from './memory.ts';
 import { createSimdRuntime, type KernelThread, type SimdOptions } from './simd-runtime.ts';
 
 const runtime = async (options: Partial<SimdOptions> = {}) =>
@@ -198,4 +199,58 @@ test('an operator without a kernel is refused by name', async () => {
   graph.output('y', op.erf(x));
   const session = await (await runtime()).load(graph, () => zeros([1]));
   await expect(session.run({ x: zeros([3]) })).rejects.toThrow(/operator Erf/);
+});
+
+test('wherever memory ends in a run, the next one computes the same, and all is given back once', async () => {
+  const { allocate, free } = SharedHeap.prototype;
+  const live = new Set<number>();
+  let [failAfter, freedTwice] = [Infinity, 0];
+  const spies = [
+    vi.spyOn(SharedHeap.prototype, 'allocate').mockImplementation(function (
+      this: SharedHeap,
+      bytes,
+    ) {
+      if (failAfter-- === 0) throw new RangeError('no more memory');
+      const at = allocate.call(this, bytes);
+      live.add(at);
+      return at;
+    }),
+    vi.spyOn(SharedHeap.prototype, 'free').mockImplementation(function (this: SharedHeap, at) {
+      // Nothing lies at 0.
+      if (!live.delete(at) && at > 0) freedTwice++;
+      free.call(this, at);
+    }),
+  ];
+  const graph = layer();
+  const weights = weightsOf(graph);
+  const own = await runtime();
+  const runs = [
+    { B: 1, T: 1, P: 4, R: 2 },
+    { B: 2, T: 6, P: 9, R: 3 },
+    { B: 1, T: 1, P: 4, R: 2 },
+  ].map((sizes) => feedsOf(graph, sizes));
+  const load = () => own.load(graph, (name) => weights[name]!);
+  const plain = await load();
+  const expected = [];
+  for (const feeds of runs) expected.push((await plain.run(feeds))['logits']);
+  await plain.dispose();
+  const before = live.size;
+  for (let after = 0, failed = true; failed; after++) {
+    const session = await load();
+    failed = false;
+    failAfter = after;
+    for (const [i, feeds] of runs.entries()) {
+      const found = await session.run(feeds).catch((error: unknown) => {
+        expect(error).toBeInstanceOf(RangeError);
+        failed = true;
+        return session.run(feeds);
+      });
+      expect(found['logits'], `run ${i}, after ${after} allocations`).toEqual(expected[i]);
+    }
+    failAfter = Infinity;
+    await session.dispose();
+    expect(live.size).toBe(before);
+  }
+  expect(freedTwice).toBe(0);
+  for (const spy of spies) spy.mockRestore();
 });

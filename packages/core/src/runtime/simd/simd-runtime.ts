@@ -332,7 +332,10 @@ class SimdSession implements Session {
     const known = this.#adapters.get(input);
     if (known?.data === data) return known.at;
     const fits = known && known.sizeBytes === data.byteLength;
-    if (known && !fits) this.#heap.free(known.at);
+    if (known && !fits) {
+      this.#heap.free(known.at);
+      this.#adapters.delete(input);
+    }
     const at = fits ? known.at : this.#heap.allocate(data.byteLength);
     this.#heap.f32(at, data.length).set(data as Float32Array);
     this.#adapters.set(input, { data, at, sizeBytes: data.byteLength });
@@ -349,8 +352,8 @@ class SimdSession implements Session {
     }
     let ready = this.#prepare(request);
     if (ready.plan.scratch > this.#arena.sizeBytes) {
-      this.#growArena(ready.plan.scratch);
       this.#forget(ready);
+      this.#growArena(ready.plan.scratch);
       ready = this.#prepare(request);
     }
     this.#plans.set(key, ready);
@@ -367,11 +370,22 @@ class SimdSession implements Session {
     for (const ready of this.#plans.values()) this.#forget(ready);
     this.#plans.clear();
     if (this.#arena.sizeBytes > 0) this.#heap.free(this.#arena.at);
+    this.#arena = { at: 0, sizeBytes: 0 };
     this.#arena = { at: this.#heap.allocate(sizeBytes), sizeBytes };
   }
 
-  #prepare({ feeds, places, activationBits }: ReadyRequest): Ready {
+  #prepare(request: ReadyRequest): Ready {
     const owned: number[] = [];
+    try {
+      return this.#prepareInto(owned, request);
+    } catch (error) {
+      for (const at of owned) this.#heap.free(at);
+      throw error;
+    }
+  }
+
+  /** `owned` gets what is allocated. */
+  #prepareInto(owned: number[], { feeds, places, activationBits }: ReadyRequest): Ready {
     const reserve = (bytes: number): number => {
       const at = this.#heap.allocate(bytes);
       owned.push(at);
