@@ -42,6 +42,8 @@ interface Speaking {
   readonly index: number;
   /** What has been read after the prompt. */
   readonly read: number[];
+  /** What comes after each token that was read last: the one drawn before, and guesses that follow it. */
+  scores: Float32Array[];
 }
 
 export class ChatEngine {
@@ -76,7 +78,7 @@ export class ChatEngine {
     const { checkpoint, runtime } = parts;
     const { config } = checkpoint;
     const sites = linearSites(config, 0, config.layers);
-    const session = await runtime.load(chatGraph(config, sites), async (name) =>
+    const session = await runtime.load(chatGraph(config, sites, { shared: true }), async (name) =>
       float32(checkpoint.tensors.get(name)!.shape, await checkpoint.read(name)),
     );
     return new ChatEngine(parts, session, sites);
@@ -133,8 +135,9 @@ export class ChatEngine {
     this.#speaking = true;
     const kept = this.#kept;
     const lora = this.#lora;
-    let slots = kept.cache;
-    let speaking: Speaking[] = [];
+    // Alternates go on from the prompt in `kept`, each in its slot; a single reply is read into `kept` itself.
+    let slots: KeyValueCache | undefined;
+    const speaking: Speaking[] = [];
     try {
       const logits = await this.#readPrompt(kept, lora, [...chat, ...prefix], signal);
       const streams = samplings.map(
@@ -149,51 +152,63 @@ export class ChatEngine {
       };
       // A reply that is to go on may have ended already.
       if (!logits || streams.every(({ finish }) => finish)) return replies();
-      if (streams.length > 1) slots = kept.spread(streams.length);
-      speaking = streams.map((stream, index) => ({ stream, index, read: [] }));
-      // What comes after each token that was read: after the one drawn last, and after guesses that follow it.
-      let scores = streams.map(() => [logits]);
+      const waiting: Speaking[] = streams.map((stream, index) => {
+        return { stream, index, read: [], scores: [logits] };
+      });
+      if (streams.length > 1) slots = kept.spread();
+      const abreast = slots ? kept.slotsFor(Math.max(...streams.map(({ left }) => left))) : 1;
       let guesses: number[] = [];
       let stepMs = 0;
       this.#lookup?.begin();
       while (!signal.aborted) {
-        for (const [slot, { stream, index }] of speaking.entries()) {
+        while (waiting.length > 0 && speaking.length < abreast) {
+          speaking.push(waiting.shift()!);
+          slots?.add();
+        }
+        for (const { stream, index, scores } of speaking) {
           if (signal.aborted) break;
           if (stream.finish) continue;
           let right = 0;
-          for (const after of scores[slot]!) {
+          for (const after of scores.splice(0)) {
             for (const token of stream.take(after)) yield { index, ...token };
             if (stream.finish || signal.aborted || stream.last !== guesses[right]) break;
             right++;
           }
-          if (slots === kept.cache && stepMs > 0) {
-            this.#lookup?.observe(guesses.length, right, stepMs);
-            kept.crop(kept.tokens.length - (guesses.length - right));
-          }
+          if (slots) continue;
+          if (stepMs > 0) this.#lookup?.observe(guesses.length, right, stepMs);
+          kept.crop(kept.tokens.length - (guesses.length - right));
         }
-        if (speaking.every(({ stream }) => stream.finish) || signal.aborted) break;
-        if (slots !== kept.cache) leave(speaking, slots, kept);
+        if (signal.aborted) break;
+        if (slots) leave(speaking, slots, kept);
+        if (waiting.length > 0 && speaking.length < abreast) continue;
+        if (speaking.every(({ stream }) => stream.finish)) break;
         const tokens = speaking.map(({ stream }) => stream.last);
-        if (slots === kept.cache) {
+        if (!slots) {
           const context = [...kept.tokens, tokens[0]!];
           guesses = this.#lookup?.propose(context, streams[0]!.left - 1) ?? [];
         }
         const readMs = performance.now();
-        const made = await this.#step(slots, lora, tokens, guesses);
-        if (slots === kept.cache) kept.append([tokens[0]!, ...guesses], made);
-        else slots.append(made, 1);
-        scores = this.#scores(made, speaking.length);
+        const made = await this.#step(kept, slots, lora, tokens, guesses);
+        if (slots) kept.appendTo(slots, made);
+        else kept.append([tokens[0]!, ...guesses], made);
+        const scores = this.#scores(made, speaking.length);
         stepMs = performance.now() - readMs;
-        speaking.forEach(({ read }, slot) => read.push(tokens[slot]!));
+        for (const [slot, one] of speaking.entries()) {
+          one.read.push(tokens[slot]!);
+          one.scores = scores[slot]!;
+        }
       }
       return replies();
     } finally {
       this.#speaking = false;
-      if (slots !== kept.cache) {
-        speaking.forEach(({ read }, slot) => kept.keep(read, slots, slot));
-        slots.dispose();
+      try {
+        if (slots) {
+          for (const [slot, { read }] of speaking.entries()) kept.keep(read, slots, slot);
+        }
+      } finally {
+        slots?.dispose();
+        if (kept !== this.#kept) kept.dispose();
       }
-      if (kept !== this.#kept) kept.dispose();
     }
   }
 
@@ -226,7 +241,7 @@ export class ChatEngine {
     const shape = [1, tokens.length];
     const feeds = {
       ...lora,
-      ...kept.cache.feeds(),
+      ...kept.feeds(),
       tokens: int64(shape, tokens),
       positions: int64(
         shape,
@@ -242,7 +257,8 @@ export class ChatEngine {
 
   /** Reads one token of every stream, and what follows the only one. */
   #step(
-    cache: KeyValueCache,
+    kept: PrefixCache,
+    slots: KeyValueCache | undefined,
     lora: Record<string, Tensor>,
     tokens: readonly number[],
     following: readonly number[],
@@ -251,13 +267,14 @@ export class ChatEngine {
     const rows = tokens.length;
     const width = 1 + following.length;
     const places = Array.from({ length: width }, (_, i) => i);
+    const read = slots?.lengths ?? [0];
     return this.#session.run({
       ...lora,
-      ...cache.feeds(),
+      ...kept.feeds(slots),
       tokens: int64([rows, width], [...tokens, ...following]),
       positions: int64(
         [rows, width],
-        cache.lengths.flatMap((length) => places.map((i) => length + i)),
+        read.flatMap((length) => places.map((i) => kept.tokens.length + length + i)),
       ),
       mask: causalMask(width, heads / kvHeads),
       last: int64(

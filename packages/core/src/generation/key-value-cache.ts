@@ -17,20 +17,26 @@ export class KeyValueCache {
   readonly #lengths: number[] = [];
   #capacity = 0;
   #slots = 0;
-  /** Keys of each layer, then values of each layer: [slots, kvHeads, capacity, headDim]. */
-  #tensors: Tensor<'float32'>[];
+  /** Keys of each layer, then values of each layer: [slots, kvHeads, capacity, headDim]; none without room. */
+  #tensors: Tensor<'float32'>[] = [];
 
-  /** With the `memory` of a runtime, call `dispose` when the cache is not needed any more. */
+  /**
+   * With the `memory` of a runtime, call `dispose` when the cache is not needed any more. What that memory
+   * throws passes through, and leaves all slots empty.
+   */
   constructor(config: ModelConfig, memory: TensorMemory = plainMemory) {
     this.#config = config;
     this.#memory = memory;
-    this.#tensors = Array.from({ length: 2 * config.layers }, () => memory.allocate([0]));
   }
 
-  /** Gives the memory back; the cache is not used again. */
+  /** Gives the memory back, and leaves all slots empty. */
   dispose(): void {
-    for (const tensor of this.#tensors) this.#memory.free(tensor);
+    const tensors = this.#tensors;
     this.#tensors = [];
+    this.#slots = 0;
+    this.#capacity = 0;
+    this.#lengths.fill(0);
+    for (const tensor of tensors) this.#memory.free(tensor);
   }
 
   /** Tokens in each slot. */
@@ -53,10 +59,9 @@ export class KeyValueCache {
     const { kvHeads, headDim } = this.#config;
     const length = prefix?.lengths[0] ?? 0;
     const slot = this.#lengths.length;
-    // Never zero tokens wide: WebGPU cannot bind an empty buffer.
-    this.#fit(slot + 1, Math.max(1, length));
+    if (length > 0) this.#fit(slot + 1, length);
     this.#lengths.push(length);
-    if (!prefix) return;
+    if (!prefix || length === 0) return;
     this.#tensors.forEach(({ data }, i) => {
       for (let h = 0; h < kvHeads; h++) {
         const from = h * prefix.#capacity * headDim;
@@ -89,6 +94,17 @@ export class KeyValueCache {
 
   /** Inputs `past.k.<layer>`, `past.v.<layer>` [B, kvHeads, P, headDim] and `pastMask` [B, 1, 1, P]. */
   feeds(): Record<string, Tensor> {
+    // Never zero tokens wide: WebGPU cannot bind an empty buffer.
+    this.#fit(this.#lengths.length, 1);
+    return this.#inputs('past');
+  }
+
+  /** The same of the only slot as `shared.…` [1, kvHeads, C, headDim]; without any room C is 0. */
+  sharedFeeds(): Record<string, Tensor> {
+    return this.#inputs('shared');
+  }
+
+  #inputs(segment: 'past' | 'shared'): Record<string, Tensor> {
     const { kvHeads, headDim, layers } = this.#config;
     const slots = this.#lengths.length;
     const shape = [slots, kvHeads, this.#capacity, headDim];
@@ -99,12 +115,13 @@ export class KeyValueCache {
       mask.fill(0, start, start + length);
     });
     const feeds: Record<string, Tensor> = {
-      pastMask: float32([slots, 1, 1, this.#capacity], mask),
+      [`${segment}Mask`]: float32([slots, 1, 1, this.#capacity], mask),
     };
-    this.#tensors.forEach(({ data }, i) => {
-      const name = i < layers ? `past.k.${i}` : `past.v.${i - layers}`;
-      feeds[name] = float32(shape, data.subarray(0, size));
-    });
+    for (let i = 0; i < 2 * layers; i++) {
+      const name = i < layers ? `k.${i}` : `v.${i - layers}`;
+      const data = this.#tensors[i]?.data.subarray(0, size) ?? new Float32Array(0);
+      feeds[`${segment}.${name}`] = float32(shape, data);
+    }
     return feeds;
   }
 
@@ -163,7 +180,7 @@ export class KeyValueCache {
   /** Makes room for `length` tokens at once, and gives room away that is more than twice that. */
   reserve(length: number): void {
     const capacity = this.#capacityFor(Math.max(length, ...this.#lengths));
-    if (capacity !== this.#capacity) this.#move(this.#slots, capacity);
+    if (capacity !== this.#capacity) this.#move(this.#lengths.length, capacity);
   }
 
   #capacityFor(length: number): number {
@@ -173,7 +190,7 @@ export class KeyValueCache {
 
   #bytes(capacity: number): number {
     const { layers, kvHeads, headDim } = this.#config;
-    const heads = 2 * layers * this.#slots * kvHeads;
+    const heads = 2 * layers * Math.max(this.#slots, this.#lengths.length) * kvHeads;
     return heads * capacity * headDim * Float32Array.BYTES_PER_ELEMENT;
   }
 
@@ -183,24 +200,32 @@ export class KeyValueCache {
     this.#move(Math.max(slots, this.#slots), Math.max(this.#capacity, roomFor(length)));
   }
 
-  /** Moves what is held to tensors of this size. */
+  /** Moves what is held to tensors of this size, one after the other. */
   #move(slots: number, capacity: number): void {
-    const { kvHeads, headDim } = this.#config;
+    const { kvHeads, headDim, layers } = this.#config;
     const from = this.#capacity;
     const kept = Math.min(from, capacity);
     const used = this.#lengths.length * kvHeads;
-    this.#tensors = this.#tensors.map((old) => {
-      const moved = this.#memory.allocate([slots, kvHeads, capacity, headDim]);
-      for (let h = 0; h < used; h++) {
-        const rows = old.data.subarray(h * from * headDim, (h * from + kept) * headDim);
-        moved.data.set(rows, h * capacity * headDim);
+    try {
+      for (let i = 0; i < 2 * layers; i++) {
+        const moved = this.#memory.allocate([slots, kvHeads, capacity, headDim]);
+        const old = this.#tensors[i];
+        this.#tensors[i] = moved;
+        if (!old) continue;
+        for (let h = 0; h < used; h++) {
+          const rows = old.data.subarray(h * from * headDim, (h * from + kept) * headDim);
+          moved.data.set(rows, h * capacity * headDim);
+        }
+        this.#memory.free(old);
       }
-      this.#memory.free(old);
-      return moved;
-    });
+    } catch (error) {
+      this.dispose();
+      throw error;
+    }
     this.#slots = slots;
     this.#capacity = capacity;
   }
 }
 
-const roomFor = (tokens: number): number => Math.ceil(tokens / GROW_BY) * GROW_BY;
+/** The room that is made for so many tokens. */
+export const roomFor = (tokens: number): number => Math.ceil(tokens / GROW_BY) * GROW_BY;

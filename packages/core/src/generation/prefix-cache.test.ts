@@ -9,7 +9,7 @@ import { Random } from '../random.ts';
 import { ortRuntime } from '../runtime/ort.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import { createSimdRuntime } from '../runtime/simd/simd-runtime.ts';
-import { KeyValueCache } from './key-value-cache.ts';
+import type { KeyValueCache } from './key-value-cache.ts';
 import { PrefixCache } from './prefix-cache.ts';
 
 const runtimes: [string, () => Promise<Runtime>, number][] = [
@@ -21,16 +21,23 @@ const runtimes: [string, () => Promise<Runtime>, number][] = [
 async function modelOn(runtime: Runtime) {
   const checkpoint = await tinyCheckpoint('llama-tied');
   const { config } = checkpoint;
-  const session = await runtime.load(chatGraph(config, []), async (name) =>
+  const session = await runtime.load(chatGraph(config, [], { shared: true }), async (name) =>
     float32(checkpoint.tensors.get(name)!.shape, await checkpoint.read(name)),
   );
-  /** `rows`: as many tokens for each slot. */
-  const read = (cache: KeyValueCache, rows: readonly (readonly number[])[]) => {
+  /** `rows`: as many tokens for each slot, of this sequence or of replies that go on from it. */
+  const read = (
+    kept: PrefixCache,
+    rows: readonly (readonly number[])[],
+    slots?: KeyValueCache,
+  ): Promise<Record<string, Tensor>> => {
     const width = rows[0]!.length;
     const shape = [rows.length, width];
-    const positions = rows.flatMap((row, slot) => row.map((_, t) => cache.lengths[slot]! + t));
+    const start = kept.tokens.length;
+    const positions = rows.flatMap((row, slot) =>
+      row.map((_, t) => start + (slots?.lengths[slot] ?? 0) + t),
+    );
     const feeds = {
-      ...cache.feeds(),
+      ...kept.feeds(slots),
       tokens: int64(shape, rows.flat()),
       positions: int64(shape, positions),
       mask: causalMask(width, config.heads / config.kvHeads),
@@ -73,22 +80,25 @@ describe.each(runtimes)('on %s', (_, start, tolerance) => {
         toRead += tokens.length - kept.tokens.length;
         while (kept.tokens.length < tokens.length) {
           const part = tokens.slice(kept.tokens.length).slice(0, 1 + random.integer(40));
-          append(part, await read(kept.cache, [part]));
+          append(part, await read(kept, [part]));
         }
         known.push(tokens);
         if (turn % 5 === 0) {
           const replies = [some(3), some(3)];
-          const slots = kept.spread(2);
-          slots.append(await read(slots, replies), 3);
+          const slots = kept.spread();
+          replies.forEach(() => slots.add());
+          for (let t = 0; t < 3; t++) {
+            const next = replies.map((reply) => reply.slice(t, t + 1));
+            kept.appendTo(slots, await read(kept, next, slots));
+          }
           replies.forEach((reply, slot) => kept.keep(reply, slots, slot));
           slots.dispose();
           known.push(...replies.map((reply) => [...tokens, ...reply]));
         }
-        const anew = new KeyValueCache(config, memory);
-        anew.add();
-        anew.append(await read(anew, [tokens]), tokens.length);
+        const anew = new PrefixCache(config, { budgetBytes: 0, memory });
+        anew.append(tokens, await read(anew, [tokens]));
         const { length } = tokens;
-        const [held, expected] = [kept.cache, anew].map((cache) => cache.take(0, 0, length).data);
+        const [held, expected] = [kept, anew].map(({ cache }) => cache.take(0, 0, length).data);
         expect(furthest(held!, expected!)).toBeLessThan(tolerance);
         anew.dispose();
         expect(kept.sizeBytes).toBeLessThanOrEqual(Math.max(budgetBytes, kept.cache.sizeBytes));

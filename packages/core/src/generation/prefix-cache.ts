@@ -3,7 +3,7 @@
 import type { Tensor } from '../graph/tensor.ts';
 import type { TensorMemory } from '../runtime/runtime.ts';
 import type { ModelConfig } from '../weights/model-config.ts';
-import { KeyValueCache } from './key-value-cache.ts';
+import { KeyValueCache, roomFor } from './key-value-cache.ts';
 import type { KeyValueRows } from './key-value-rows.ts';
 import { PrefixTree, type Place } from './prefix-tree.ts';
 
@@ -21,14 +21,17 @@ export class PrefixCache implements Place<KeyValueRows> {
   readonly #tokens: number[] = [];
   readonly #tree: PrefixTree<KeyValueRows>;
   readonly #budgetBytes: number;
+  /** The inputs of a beginning without tokens. */
+  readonly #nothing: Record<string, Tensor>;
 
-  /** Call `dispose` when it is not needed any more. */
+  /** Call `dispose` when it is not needed any more. Where memory ends in between, nothing is kept. */
   constructor(config: ModelConfig, { budgetBytes, memory }: Options) {
     this.#config = config;
     this.#memory = memory;
     this.#budgetBytes = budgetBytes;
     this.cache = new KeyValueCache(config, memory);
     this.cache.add();
+    this.#nothing = this.cache.sharedFeeds();
     this.#tree = new PrefixTree(this, 0);
     this.#bound();
   }
@@ -51,27 +54,48 @@ export class PrefixCache implements Place<KeyValueRows> {
     this.#tree.select(tokens, this.#roomBeside(this.cache.sizeFor(tokens.length)));
   }
 
+  /** What the graph sees of the past: this sequence, or as well what each of `slots` has read after it. */
+  feeds(slots?: KeyValueCache): Record<string, Tensor> {
+    return slots
+      ? { ...this.cache.sharedFeeds(), ...slots.feeds() }
+      : { ...this.#nothing, ...this.cache.feeds() };
+  }
+
   /** Adds tokens that the graph has read after those of `cache`. */
   append(tokens: readonly number[], made: Record<string, Tensor>): void {
-    this.cache.append(made, tokens.length);
+    this.#change(() => this.cache.append(made, tokens.length));
     this.#tokens.push(...tokens);
     this.#bound();
   }
 
-  /** A cache of `slots` sequences that begin as this one; the caller disposes of it. */
-  spread(slots: number): KeyValueCache {
-    const cache = new KeyValueCache(this.#config, this.#memory);
-    for (let slot = 0; slot < slots; slot++) cache.add(this.cache);
-    return cache;
+  /** A cache without slots for replies that go on from this sequence; the caller disposes of it. */
+  spread(): KeyValueCache {
+    return new KeyValueCache(this.#config, this.#memory);
   }
 
-  /** Keeps what a slot of a spread cache has read: `following` after the tokens of this one. */
-  keep(following: readonly number[], cache: KeyValueCache, slot: number): void {
-    this.#tree.add([...this.#tokens, ...following], (from, to) => cache.take(slot, from, to));
+  /** Replies of so many tokens that have room side by side in a spread cache: at least one. */
+  slotsFor(tokens: number): number {
+    return Math.max(1, Math.floor(this.#roomBeside(this.cache.sizeBytes) / roomFor(tokens)));
+  }
+
+  /** Adds a token that the graph has read for each slot of a spread cache. */
+  appendTo(slots: KeyValueCache, made: Record<string, Tensor>): void {
+    slots.append(made, 1);
+    this.#bound(slots.sizeBytes);
+  }
+
+  /** Keeps what a slot of a spread cache has read after the tokens of this one, if it holds all of it. */
+  keep(following: readonly number[], slots: KeyValueCache, slot: number): void {
+    if (slots.lengths[slot] !== following.length) return;
+    const { length } = this.#tokens;
+    this.#tree.add([...this.#tokens, ...following], (from, to) =>
+      slots.take(slot, from - length, to - length),
+    );
   }
 
   dispose(): void {
-    this.#tree.limit = 0;
+    this.#tree.clear();
+    this.#tokens.length = 0;
     this.cache.dispose();
   }
 
@@ -81,18 +105,29 @@ export class PrefixCache implements Place<KeyValueRows> {
 
   crop(length: number, room?: number): void {
     this.cache.crop(length);
-    if (room !== undefined) this.cache.reserve(room);
     this.#tokens.length = length;
+    if (room !== undefined) this.#change(() => this.cache.reserve(room));
   }
 
   put(tokens: readonly number[], rows: KeyValueRows): void {
-    this.cache.put(rows);
+    this.#change(() => this.cache.put(rows));
     this.#tokens.push(...tokens);
   }
 
-  /** What lies aside has the room that the sequence leaves. */
-  #bound(): void {
-    this.#tree.limit = this.#roomBeside(this.cache.sizeBytes);
+  /** A cache that fails is empty: what the tree knows begins with what it held. */
+  #change(change: () => void): void {
+    try {
+      change();
+    } catch (error) {
+      this.#tokens.length = this.cache.lengths[0]!;
+      this.#tree.clear();
+      throw error;
+    }
+  }
+
+  /** What lies aside has the room that the sequence leaves, and replies that go on from it. */
+  #bound(replyBytes = 0): void {
+    this.#tree.limit = this.#roomBeside(this.cache.sizeBytes + replyBytes);
   }
 
   /** Tokens that fit beside a cache of this size. */

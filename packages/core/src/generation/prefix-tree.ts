@@ -87,9 +87,14 @@ export class PrefixTree<R extends Rows<R>> {
       this.#place.crop(stays, tokens.length);
       for (const [tokens, rows] of coming) this.#place.put(tokens, rows);
     } catch (error) {
-      for (const one of this.#root.children.values()) this.#giveUp(one);
+      this.clear();
       throw error;
     }
+  }
+
+  /** Forgets everything. */
+  clear(): void {
+    for (const one of this.#root.children.values()) this.#giveUp(one);
   }
 
   /**
@@ -160,7 +165,12 @@ export class PrefixTree<R extends Rows<R>> {
     this.#makeRoom(leaving.tokens.length);
     this.#shorten(leaving, this.#limit - this.#size);
     if (!leaving.parent) return;
-    leaving.rows = take(from, from + leaving.tokens.length);
+    try {
+      leaving.rows = take(from, from + leaving.tokens.length);
+    } catch (error) {
+      this.#giveUp(leaving);
+      throw error;
+    }
     this.#size += leaving.tokens.length;
   }
 

@@ -19,7 +19,7 @@ export class Gpt2Graph extends ModelGraph {
     return this.#norm(x, 'transformer.ln_f');
   }
 
-  protected layer(x: Value, i: number, past?: Past, made?: Made): Value {
+  protected layer(x: Value, i: number, past?: readonly Past[], made?: Made): Value {
     const { hidden, ffn } = this.config;
     const layer = `transformer.h.${i}`;
     const attended = this.#attention(this.#norm(x, `${layer}.ln_1`), i, past, made);
@@ -29,7 +29,7 @@ export class Gpt2Graph extends ModelGraph {
     return this.residual(mixed, down, `${layer}.mlp`);
   }
 
-  #attention(x: Value, i: number, past?: Past, made?: Made): Value {
+  #attention(x: Value, i: number, past?: readonly Past[], made?: Made): Value {
     const { hidden, heads } = this.config;
     const path = `transformer.h.${i}.attn`;
     const joint = this.linear(x, `${path}.c_attn`, 3 * hidden, true);

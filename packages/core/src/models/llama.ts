@@ -36,7 +36,7 @@ export class LlamaGraph extends ModelGraph {
     return this.#norm(x, 'model.norm');
   }
 
-  protected layer(x: Value, i: number, past?: Past, made?: Made): Value {
+  protected layer(x: Value, i: number, past?: readonly Past[], made?: Made): Value {
     const { ffn, hidden, biases } = this.config;
     const layer = `model.layers.${i}`;
     const read = this.#norm(x, `${layer}.input_layernorm`);
@@ -49,7 +49,7 @@ export class LlamaGraph extends ModelGraph {
     return this.residual(mixed, down, `${layer}.mlp`);
   }
 
-  #attention(x: Value, i: number, past?: Past, made?: Made): Value {
+  #attention(x: Value, i: number, past?: readonly Past[], made?: Made): Value {
     const { heads, kvHeads, headDim, hidden, qkNorm, biases } = this.config;
     const path = `model.layers.${i}.self_attn`;
     const project = (name: string, count: number) =>

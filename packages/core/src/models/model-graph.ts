@@ -8,12 +8,12 @@ import type { Dim } from '../graph/shape.ts';
 import type { ModelConfig } from '../weights/model-config.ts';
 import { dropped, type Dropout } from './dropout.ts';
 
-/** Keys and values of earlier tokens, and which of their P slots each row may see. */
+/** Keys and values of earlier tokens, and which of their P slots each row may see: with a batch of 1 all see the same. */
 export interface Past {
-  /** [B, kvHeads, P, headDim] of layer i. */
+  /** [B or 1, kvHeads, P, headDim] of layer i. */
   readonly key: (layer: number) => Value;
   readonly value: (layer: number) => Value;
-  /** [B, 1, 1, P]: 0 to see a slot, a large negative number not to. */
+  /** [B or 1, 1, 1, P]: 0 to see a slot, a large negative number not to. */
   readonly mask: Value;
 }
 
@@ -66,7 +66,7 @@ export abstract class ModelGraph {
   abstract embed(tokens: Value): Value;
 
   /** Layers `from` up to, not including, `to` over `x` [B, T, D]. */
-  layers(x: Value, from: number, to: number, past?: Past, made?: Made): Value {
+  layers(x: Value, from: number, to: number, past?: readonly Past[], made?: Made): Value {
     let hidden = x;
     for (let i = from; i < to; i++) hidden = this.layer(hidden, i, past, made);
     return hidden;
@@ -82,7 +82,7 @@ export abstract class ModelGraph {
   }
 
   protected abstract readonly embeddingName: string;
-  protected abstract layer(x: Value, i: number, past?: Past, made?: Made): Value;
+  protected abstract layer(x: Value, i: number, past?: readonly Past[], made?: Made): Value;
 
   /** A weight [rows, D] of the model. */
   protected matrix(name: string, rows: number): Value {
@@ -119,10 +119,16 @@ export abstract class ModelGraph {
   }
 
   /**
-   * softmax(QKᵀ/√d + mask)·V, over the new tokens and, where given, the past as a second segment.
+   * softmax(QKᵀ/√d + mask)·V, over the new tokens and, before them, the past in segments.
    * `query` [B, heads, T, headDim], `key` and `value` [B, kvHeads, T, headDim] → [B, T, heads·headDim].
    */
-  protected attend(query: Value, key: Value, value: Value, i: number, past?: Past): Value {
+  protected attend(
+    query: Value,
+    key: Value,
+    value: Value,
+    i: number,
+    past?: readonly Past[],
+  ): Value {
     const { heads, kvHeads, headDim } = this.config;
     const groups = heads / kvHeads;
     const scaled = op.mul(query, headDim ** -0.5);
@@ -139,16 +145,20 @@ export abstract class ModelGraph {
     return op.reshape(op.transpose(joined, [0, 2, 1, 3]), ['B', 'T', heads * headDim]);
   }
 
-  #mix(query: Value, key: Value, value: Value, i: number, past?: Past): Value {
-    const scores = op.add(op.matmulTransposed(query, key), this.#mask);
-    if (!past) return op.matmul(op.softmax(scores), value);
-    const before = op.add(op.matmulTransposed(query, past.key(i)), past.mask);
-    const weights = op.softmax(op.concat([before, scores], 3));
-    const [old, fresh] = op.splitLike(weights, 3, [
-      { value: before, axis: 3 },
-      { value: scores, axis: 3 },
-    ]) as [Value, Value];
-    return op.add(op.matmul(old, past.value(i)), op.matmul(fresh, value));
+  #mix(query: Value, key: Value, value: Value, i: number, past: readonly Past[] = []): Value {
+    const fresh = op.add(op.matmulTransposed(query, key), this.#mask);
+    if (past.length === 0) return op.matmul(op.softmax(fresh), value);
+    const before = past.map((one) => op.add(op.matmulTransposed(query, one.key(i)), one.mask));
+    const scores = [...before, fresh];
+    const weights = op.softmax(op.concat(scores, 3));
+    const likes = scores.map((like) => ({ value: like, axis: 3 }));
+    const parts = op.splitLike(weights, 3, likes);
+    const values = [...past.map((one) => one.value(i)), value];
+    let mixed = op.matmul(parts[0]!, values[0]!);
+    for (let s = 1; s < parts.length; s++) {
+      mixed = op.add(mixed, op.matmul(parts[s]!, values[s]!));
+    }
+    return mixed;
   }
 }
 

@@ -37,12 +37,12 @@ export function ortRuntime(
 export function ortSession(
   ort: OrtModule,
   session: Ort.InferenceSession,
-  prepare: (input: Tensor) => Tensor = (input) => input,
+  prepare: (input: Tensor, name: string) => Tensor = (input) => input,
 ): Session {
   return {
     run: async (feeds) => {
       const inputs = Object.entries(feeds).map(([name, input]) => {
-        const { dtype, data, shape } = prepare(input);
+        const { dtype, data, shape } = prepare(input, name);
         return [name, new ort.Tensor(dtype as 'float32', data as Float32Array, shape)];
       });
       const outputs = await session.run(
@@ -62,9 +62,16 @@ export function ortSession(
 const onGraphics = ({ executionProviders = [] }: Ort.InferenceSession.SessionOptions): boolean =>
   executionProviders.some((one) => (typeof one === 'string' ? one : one.name) === 'webgpu');
 
-/** WebGPU binds no empty buffer: rank 0 becomes rank 1 of zeros, which adds nothing either. */
-const withElements = (input: Tensor): Tensor =>
-  input.shape.includes(0) ? zeros(input.shape.map((size) => size || 1)) : input;
+/**
+ * WebGPU binds no empty buffer: rank 0 becomes rank 1 of zeros, which adds nothing either, and no past becomes
+ * one token that its mask hides.
+ */
+function withElements(input: Tensor, name: string): Tensor {
+  if (!input.shape.includes(0)) return input;
+  const filled = zeros(input.shape.map((size) => size || 1));
+  if (name.endsWith('Mask')) filled.data.fill(-1e9);
+  return filled;
+}
 
 const bytesOf = (data: TensorData): Uint8Array =>
   new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
