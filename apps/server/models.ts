@@ -42,6 +42,7 @@ export async function openModel({ format, files }: ModelPlace): Promise<Checkpoi
     config: await json('config.json'),
     tokenizerJson: await json('tokenizer.json'),
     tokenizerConfig: await json('tokenizer_config.json'),
+    generationConfig: await json('generation_config.json'),
     shards: await Promise.all(shards.map(({ path }) => openFile(path))),
   });
 }

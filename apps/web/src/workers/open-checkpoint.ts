@@ -22,6 +22,9 @@ export async function openCheckpoint(
     config: await readJson(files, 'config.json'),
     tokenizerJson: await readJson(files, 'tokenizer.json'),
     tokenizerConfig: await readJson(files, 'tokenizer_config.json'),
+    generationConfig: files.has('generation_config.json')
+      ? await readJson(files, 'generation_config.json')
+      : undefined,
     shards: names.map((name) => blobSource(files.get(name)!)),
   });
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as ort from 'onnxruntime-node';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { tinyCheckpoint, type TinyName } from '../../../../tests/support/tiny.ts';
 import type { Tensor } from '../graph/tensor.ts';
 import { ortRuntime } from '../runtime/ort.ts';
@@ -130,6 +130,21 @@ describe('a reply', () => {
     expect(streamed.map((token) => token.text).join('')).toBe(reply!.text);
     expect(reply!.tokens).toEqual(tokens.slice(0, reply!.tokens.length));
     expect(reply!.logprobs).toHaveLength(reply!.tokens.length);
+  });
+
+  test('ends at any of the tokens that its model was published with', async () => {
+    const { tokens } = await longReply();
+    const end = tokens[6]!;
+    const checkpoint = await tinyCheckpoint('llama-tied');
+    const generationConfig = { eos_token_id: [2, end] };
+    const tokenizer = await buildTokenizer({ ...checkpoint.tokenizer, generationConfig });
+    const parts = { checkpoint, tokenizer, runtime: ortRuntime(ort) };
+    const ending = await ChatEngine.create(parts);
+    const [reply] = (await speak(one(), never, undefined, ending)).replies;
+    expect(reply!.tokens).toEqual(tokens.slice(0, tokens.indexOf(end) + 1));
+    expect(reply!.finishReason).toBe('stop');
+    const more = await speak({ ...one(), prefix: reply!.tokens }, never, undefined, ending);
+    expect(more.replies[0]).toMatchObject({ tokens: [], finishReason: 'stop' });
   });
 
   test.each([
@@ -347,6 +362,24 @@ describe('guesses', () => {
       );
     });
   });
+
+  test.each(names)(
+    'of %s that were wrong are taken back also while the clock stands',
+    async (name) => {
+      const sampling = { temperature: 0, maxTokens: 20 };
+      const plain = await engineOf(name, null);
+      const expected = (await speak(one(sampling), never, undefined, plain)).replies[0]!.tokens;
+      const guessing = await engineOf(name, {
+        begin: () => undefined,
+        propose: (_, room) => [5, 6, 7].slice(0, room),
+        observe: () => undefined,
+      });
+      const clock = vi.spyOn(performance, 'now').mockReturnValue(1);
+      const said = speak(one(sampling), never, undefined, guessing);
+      const { replies } = await said.finally(() => clock.mockRestore());
+      expect(replies[0]!.tokens).toEqual(expected);
+    },
+  );
 
   test('that were read before a stop are not said', async () => {
     const plain = await engineOf('llama-tied', null);

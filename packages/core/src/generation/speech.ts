@@ -33,7 +33,7 @@ export interface SpokenToken {
 }
 
 export interface SpokenReply {
-  /** With the end-of-turn token when it ended by itself; up to the stop sequence when one ended it. */
+  /** With the token that ended it when it ended by itself; up to the stop sequence when one ended it. */
   tokens: number[];
   logprobs: number[];
   text: string;

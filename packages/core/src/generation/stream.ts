@@ -14,7 +14,7 @@ export class Stream {
   readonly #sampler: Sampler;
   readonly #decoder: DecodeStream;
   readonly #held: HeldTokens;
-  readonly #endOfTurn: number;
+  readonly #ends: ReadonlySet<number>;
   readonly #most: number;
 
   /** `prefix`: what the reply has said already; `room`: tokens the context has left. */
@@ -28,9 +28,9 @@ export class Stream {
     this.#decoder = tokenizer.decodeStream();
     for (const id of prefix) this.#decoder.push(id);
     this.#held = new HeldTokens(sampling.stop);
-    this.#endOfTurn = tokenizer.endOfTurn;
+    this.#ends = tokenizer.ends;
     this.#most = Math.min(sampling.maxTokens, room);
-    if (prefix.at(-1) === this.#endOfTurn) this.finish = 'stop';
+    if (prefix.length > 0 && this.#ends.has(prefix.at(-1)!)) this.finish = 'stop';
     else if (this.#most <= 0) this.finish = 'length';
   }
 
@@ -44,7 +44,7 @@ export class Stream {
     const { id, logprob } = this.#sampler.next(logits);
     this.last = id;
     this.#drawn++;
-    if (id === this.#endOfTurn) this.finish = 'stop';
+    if (this.#ends.has(id)) this.finish = 'stop';
     else if (this.#drawn >= this.#most) this.finish = 'length';
     // At the limit a character may be half said: its tokens are kept, and it comes whole with what goes on.
     const text = this.#decoder.push(id) + (this.finish === 'stop' ? this.#decoder.flush() : '');

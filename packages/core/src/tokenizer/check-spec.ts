@@ -1,4 +1,4 @@
-// Checks the two JSON files of a tokenizer before the library sees them.
+// Checks the JSON files of a tokenizer before the library sees them.
 // Shapes only as far as this room relies on them.
 import * as v from 'valibot';
 import { RapportError } from '../error.ts';
@@ -46,15 +46,20 @@ const tokenizerConfig = v.looseObject({
   eos_token: v.nullish(namedToken),
 });
 
+const generationConfig = v.looseObject({
+  eos_token_id: v.nullish(v.union([id, v.array(id)])),
+});
+
 interface CheckedSpec {
   readonly json: TokenizerJson;
   readonly config: TokenizerConfig;
   readonly endOfTurn: number;
+  readonly ends: ReadonlySet<number>;
 }
 
 /**
- * The spec with its shape known, digits split as Hugging Face splits them, and the id of the token
- * that ends a turn.
+ * The spec with its shape known, digits split as Hugging Face splits them, the id of the token that ends
+ * a turn, and all ids at which a reply ends.
  *
  * @throws RapportError `tokenizer/invalid`, `tokenizer/unsupported`.
  */
@@ -70,10 +75,13 @@ export function checkSpec(spec: TokenizerSpec): CheckedSpec {
       'Choose a model with a byte-level BPE tokenizer, such as SmolLM2, Qwen2 or GPT-2.',
     );
   }
+  const generation = parse('generation_config.json', generationConfig, spec.generationConfig ?? {});
+  const end = endOfTurn(json, config.eos_token);
   return {
     json: { ...json, pre_tokenizer: splitDigitsByUnicode(json.pre_tokenizer) },
     config,
-    endOfTurn: endOfTurn(json, config.eos_token),
+    endOfTurn: end,
+    ends: new Set([end, ...[generation.eos_token_id ?? []].flat()]),
   };
 }
 

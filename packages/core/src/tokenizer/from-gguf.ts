@@ -9,7 +9,8 @@ const control = 3;
 const userDefined = 4;
 
 /**
- * Writes the tokenizer part of GGUF metadata as tokenizer.json and tokenizer_config.json.
+ * Writes the tokenizer part of GGUF metadata as tokenizer.json, tokenizer_config.json and
+ * generation_config.json.
  *
  * @throws RapportError `tokenizer/unsupported` for other models than byte-level BPE or an unknown
  * pre-tokenizer, `weights/metadata` for missing keys, `tokenizer/inconsistent` for lists that do
@@ -34,7 +35,12 @@ export function tokenizerFromGguf(metadata: GgufMetadata): TokenizerSpec {
     post_processor: null,
     decoder: { type: 'ByteLevel' },
   };
-  return { tokenizerJson, tokenizerConfig: configOf(metadata, tokens) };
+  const id = (role: string) => tokenId(metadata, role, tokens.length);
+  return {
+    tokenizerJson,
+    tokenizerConfig: configOf(metadata, (role) => tokens[id(role) ?? -1]),
+    generationConfig: { eos_token_id: ['eos', 'eot', 'eom'].flatMap((role) => id(role) ?? []) },
+  };
 }
 
 function vocabulary(tokens: readonly string[]): Record<string, number> {
@@ -66,16 +72,19 @@ function addedTokens(metadata: GgufMetadata, tokens: readonly string[]): AddedTo
   });
 }
 
-function configOf(metadata: GgufMetadata, tokens: readonly string[]): TokenizerConfig {
-  const token = (role: string): string | undefined => {
-    const key = `tokenizer.ggml.${role}_token_id`;
-    if (!metadata.has(key)) return undefined;
-    const id = metadata.number(key);
-    const content = tokens[id];
-    if (content === undefined)
-      throw inconsistent(`${key} is ${id}, there are ${tokens.length} tokens`);
-    return content;
-  };
+/** The token that has this role, if one has. */
+function tokenId(metadata: GgufMetadata, role: string, tokens: number): number | undefined {
+  const key = `tokenizer.ggml.${role}_token_id`;
+  if (!metadata.has(key)) return undefined;
+  const id = metadata.number(key);
+  if (Number.isInteger(id) && id >= 0 && id < tokens) return id;
+  throw inconsistent(`${key} is ${id}, there are ${tokens} tokens`);
+}
+
+function configOf(
+  metadata: GgufMetadata,
+  token: (role: string) => string | undefined,
+): TokenizerConfig {
   const config = {
     bos_token: token('bos'),
     eos_token: token('eot') ?? token('eos'),

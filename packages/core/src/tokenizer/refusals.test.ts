@@ -57,6 +57,19 @@ describe('a small tokenizer', () => {
   });
 });
 
+test.each<[unknown, number[]]>([
+  [undefined, [3]],
+  [{}, [3]],
+  [{ eos_token_id: null }, [3]],
+  [{ eos_token_id: 1, temperature: 0.6 }, [1, 3]],
+  [{ eos_token_id: [3, 0] }, [0, 3]],
+])('with a generation_config.json of %j a reply ends at %j', async (generationConfig, ends) => {
+  const spec = { tokenizerJson: json, tokenizerConfig: config, generationConfig };
+  const tokenizer = await buildTokenizer(spec);
+  expect([...tokenizer.ends].sort()).toEqual(ends);
+  expect(tokenizer.endOfTurn).toBe(3);
+});
+
 describe('a tokenizer that cannot be used is refused by name', () => {
   test.each<[string, object, object, string]>([
     ['no vocabulary', { model: { type: 'BPE', merges: [] } }, {}, 'tokenizer/invalid'],
@@ -82,6 +95,14 @@ describe('a tokenizer that cannot be used is refused by name', () => {
   ])('%s', async (_, jsonChange, configChange, code) => {
     await expect(build(jsonChange, configChange)).rejects.toMatchObject({ code });
   });
+
+  test.each<unknown>([3, '<end>', { eos_token_id: '<end>' }, { eos_token_id: [2, -1] }])(
+    'a generation_config.json of %j',
+    async (generationConfig) => {
+      const spec = { tokenizerJson: json, tokenizerConfig: config, generationConfig };
+      await expect(buildTokenizer(spec)).rejects.toMatchObject({ code: 'tokenizer/invalid' });
+    },
+  );
 
   test('whatever the files contain', async () => {
     await fc.assert(

@@ -1,4 +1,4 @@
-// What a tokenizer is built from: the contents of tokenizer.json and tokenizer_config.json.
+// What a tokenizer is built from: the contents of tokenizer.json, tokenizer_config.json and generation_config.json.
 // A GGUF file carries the same facts in its metadata; from-gguf.ts writes them in this form.
 
 /** The parts of a byte-level BPE tokenizer.json that matter here; the rest is passed through. */
@@ -35,8 +35,9 @@ export interface TokenizerConfig {
   readonly pad_token?: unknown;
 }
 
-/** Contents of tokenizer.json and tokenizer_config.json, not yet checked. */
+/** Contents of tokenizer.json and tokenizer_config.json, and of generation_config.json if there is one; not yet checked. */
 export interface TokenizerSpec {
   readonly tokenizerJson: unknown;
   readonly tokenizerConfig: unknown;
+  readonly generationConfig?: unknown;
 }

@@ -29,6 +29,8 @@ export interface Tokenizer {
   encodeChat(messages: readonly ChatMessage[], options: ChatOptions): number[];
   /** The token with which the model ends its turn. */
   readonly endOfTurn: number;
+  /** Tokens at which a reply ends: `endOfTurn`, and what else the model was published with. */
+  readonly ends: ReadonlySet<number>;
   /** One more than the largest token id. The embedding may have more rows, for padding. */
   readonly vocabSize: number;
   /** sha256, lower-case hex, over vocabulary, merges, splitting, special tokens and template. */
@@ -54,7 +56,7 @@ export interface DecodeStream {
  * for other kinds than byte-level BPE.
  */
 export async function buildTokenizer(spec: TokenizerSpec): Promise<Tokenizer> {
-  const { json, config, endOfTurn } = checkSpec(spec);
+  const { json, config, ...turn } = checkSpec(spec);
   const library = await loadLibrary();
   const digest = await digestOf(json, config.chat_template);
   let pretrained: PreTrainedTokenizer;
@@ -68,7 +70,7 @@ export async function buildTokenizer(spec: TokenizerSpec): Promise<Tokenizer> {
       { cause },
     );
   }
-  return new ByteLevelTokenizer(pretrained, tokenTable(json), endOfTurn, digest);
+  return new ByteLevelTokenizer(pretrained, tokenTable(json), turn, digest);
 }
 
 /** The bytes a token stands for, and whether it is special (role marks, end of turn). */
@@ -81,6 +83,7 @@ interface Token {
 
 class ByteLevelTokenizer implements Tokenizer {
   readonly endOfTurn: number;
+  readonly ends: ReadonlySet<number>;
   readonly vocabSize: number;
   readonly digest: string;
   readonly #pretrained: PreTrainedTokenizer;
@@ -89,12 +92,13 @@ class ByteLevelTokenizer implements Tokenizer {
   constructor(
     pretrained: PreTrainedTokenizer,
     tokens: readonly (Token | undefined)[],
-    endOfTurn: number,
+    { endOfTurn, ends }: Pick<Tokenizer, 'endOfTurn' | 'ends'>,
     digest: string,
   ) {
     this.#pretrained = pretrained;
     this.#tokens = tokens;
     this.endOfTurn = endOfTurn;
+    this.ends = ends;
     this.vocabSize = tokens.length;
     this.digest = digest;
   }

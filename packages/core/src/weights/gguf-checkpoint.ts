@@ -9,7 +9,7 @@ import { readGguf, type Gguf, type GgufTensor } from './gguf.ts';
 import {
   checkConfig,
   checkTensors,
-  inconsistent,
+  checkVocabulary,
   unknownTensor,
   unsupported,
   type Architecture,
@@ -34,7 +34,7 @@ export async function openGguf(
   const placed = byHuggingFaceName(file, config);
   checkTensors(config, placed);
   checkRowOrder(config, placed);
-  checkVocabulary(metadata, config);
+  checkVocabulary(metadata.texts('tokenizer.ggml.tokens').length, config);
 
   const load = async (name: string): Promise<RawTensor> => {
     const tensor = placed.get(name);
@@ -63,12 +63,6 @@ export async function openGguf(
       return FORMATS[placed.get(name)!.format].quantised ? raw : undefined;
     },
   };
-}
-
-/** A token without a row in the embedding could never be looked up. */
-function checkVocabulary(metadata: GgufMetadata, { vocab }: ModelConfig): void {
-  const tokens = metadata.texts('tokenizer.ggml.tokens').length;
-  if (tokens > vocab) throw inconsistent(`the vocabulary has ${tokens} tokens`, `at most ${vocab}`);
 }
 
 // --- configuration ----------------------------------------------------------------------------
@@ -115,8 +109,8 @@ function refuseExtensions(metadata: GgufMetadata, key: (name: string) => string)
   if (scaling !== 'none') throw unsupported(`rotary scaling of type ${JSON.stringify(scaling)}`);
   if (metadata.number(key('rope.scale_linear'), 1) !== 1)
     throw unsupported('linear rotary scaling');
-  if (metadata.number(key('expert_count'), 0) > 0) throw unsupported('a mixture of experts');
-  if (metadata.number(key('attention.sliding_window'), 0) > 0)
+  if (metadata.number(key('expert_count'), 0) !== 0) throw unsupported('a mixture of experts');
+  if (metadata.number(key('attention.sliding_window'), 0) !== 0)
     throw unsupported('a sliding window');
   const heads = metadata.number(key('attention.head_count'));
   const headDim = metadata.number(

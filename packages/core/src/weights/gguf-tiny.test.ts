@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { buildGguf, type GgufEntry } from '../../../../tests/support/gguf-builder.ts';
 import { ggufMetadata, ggufTensors } from '../../../../tests/support/tiny-gguf.ts';
 import { tinyCheckpoint, tinyNames } from '../../../../tests/support/tiny.ts';
+import { buildTokenizer } from '../tokenizer/tokenizer.ts';
 import { bytesSource } from './byte-source.ts';
 import { openGguf } from './gguf-checkpoint.ts';
 
@@ -20,6 +21,19 @@ describe('a checkpoint written as GGUF', () => {
   });
 });
 
+test('a reply of a GGUF model ends where its turn, its message or its text does', async () => {
+  const tiny = await tinyCheckpoint('llama-tied');
+  const metadata = ggufMetadata(tiny.config)
+    .set('tokenizer.ggml.eot_token_id', { u32: 1 })
+    .set('tokenizer.ggml.eom_token_id', { u32: 0 });
+  const file = buildGguf(metadata, await ggufTensors(tiny));
+  const { endOfTurn, ends } = await buildTokenizer(
+    (await openGguf(bytesSource(file.bytes))).tokenizer,
+  );
+  expect(endOfTurn).toBe(1);
+  expect([...ends].sort()).toEqual([0, 1, 2]);
+});
+
 describe('a GGUF model this project cannot compute is refused', () => {
   test.each<[string, string, GgufEntry, string]>([
     ['another architecture', 'general.architecture', { text: 'mamba' }, 'weights/unsupported'],
@@ -32,6 +46,24 @@ describe('a GGUF model this project cannot compute is refused', () => {
     ['more layers than tensors', 'llama.block_count', { u32: 3 }, 'weights/missing-tensor'],
     ['fewer layers than tensors', 'llama.block_count', { u32: 1 }, 'weights/unknown-tensor'],
     ['a rotation base of zero', 'llama.rope.freq_base', { f32: 0 }, 'weights/inconsistent'],
+    ['a rotation base of no number', 'llama.rope.freq_base', { f32: NaN }, 'weights/inconsistent'],
+    ['no number of experts', 'llama.expert_count', { f32: NaN }, 'weights/unsupported'],
+    ['fewer than no experts', 'llama.expert_count', { f32: -1 }, 'weights/unsupported'],
+    ['no number of layers', 'llama.block_count', { f32: NaN }, 'weights/inconsistent'],
+    ['layers without end', 'llama.block_count', { f32: Infinity }, 'weights/inconsistent'],
+    ['a width below zero', 'llama.attention.key_length', { f32: -8 }, 'weights/inconsistent'],
+    [
+      'a window of no number',
+      'llama.attention.sliding_window',
+      { f32: NaN },
+      'weights/unsupported',
+    ],
+    [
+      'an end of message past the end',
+      'tokenizer.ggml.eom_token_id',
+      { u32: 64 },
+      'tokenizer/inconsistent',
+    ],
     [
       'another kind of tokenizer',
       'tokenizer.ggml.model',

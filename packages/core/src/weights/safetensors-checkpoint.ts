@@ -3,7 +3,7 @@ import { RapportError } from '../error.ts';
 import type { ByteSource } from './byte-source.ts';
 import { noTensor, type Checkpoint, type TensorInfo } from './checkpoint.ts';
 import { configFromHuggingFace } from './hugging-face-config.ts';
-import { checkTensors, type ModelConfig } from './model-config.ts';
+import { checkTensors, checkVocabulary, type ModelConfig } from './model-config.ts';
 import { readEntry, readSafetensorsHeader, type SafetensorsEntry } from './safetensors.ts';
 
 /** Contents of the JSON files, and the weight files in any order. */
@@ -11,6 +11,8 @@ export interface HuggingFaceFiles {
   readonly config: unknown;
   readonly tokenizerJson: unknown;
   readonly tokenizerConfig: unknown;
+  /** Folders of older models have none. */
+  readonly generationConfig?: unknown;
   readonly shards: readonly ByteSource[];
   /** sha256 over the weights, when the caller knows it. */
   readonly digest?: string;
@@ -27,9 +29,11 @@ interface Placed extends TensorInfo {
  * Opens a checkpoint in Hugging Face layout. Only headers are read now.
  *
  * @throws RapportError `weights/…`: see `readSafetensorsHeader`, `configFromHuggingFace` and
- * `checkTensors`; `weights/duplicate` for a tensor in two shards.
+ * `checkTensors`; `weights/duplicate` for a tensor in two shards; `weights/inconsistent` for more
+ * tokens than the embedding has rows.
  */
 export async function openSafetensors(files: HuggingFaceFiles): Promise<Checkpoint> {
+  const { tokenizerJson, tokenizerConfig, generationConfig } = files;
   const stored = new Map<string, { entry: SafetensorsEntry; shard: ByteSource }>();
   for (const shard of files.shards) {
     for (const [name, entry] of (await readSafetensorsHeader(shard)).entries) {
@@ -48,10 +52,11 @@ export async function openSafetensors(files: HuggingFaceFiles): Promise<Checkpoi
     tensors.set(name, { name, shape, format: entry.format, entry, shard, transposed });
   }
   checkTensors(config, tensors);
+  checkVocabulary(tokensIn(tokenizerJson), config);
 
   return {
     config,
-    tokenizer: { tokenizerJson: files.tokenizerJson, tokenizerConfig: files.tokenizerConfig },
+    tokenizer: { tokenizerJson, tokenizerConfig, generationConfig },
     ...(files.digest === undefined ? {} : { digest: files.digest }),
     tensors,
     async read(name) {
@@ -62,6 +67,15 @@ export async function openSafetensors(files: HuggingFaceFiles): Promise<Checkpoi
       return tensor.transposed ? transpose(values, rows!, columns!) : values;
     },
   };
+}
+
+/** One more than the largest id in tokenizer.json; `buildTokenizer` checks everything else in it. */
+function tokensIn(tokenizerJson: unknown): number {
+  const { model, added_tokens: added } = Object(tokenizerJson) as Record<string, unknown>;
+  const { vocab } = Object(model) as Record<string, unknown>;
+  const ids: unknown[] = Object.values(Object(vocab) as object);
+  if (Array.isArray(added)) for (const one of added) ids.push((Object(one) as { id?: unknown }).id);
+  return ids.reduce<number>((n, id) => (typeof id === 'number' && id >= n ? id + 1 : n), 0);
 }
 
 const conv1d = /\.(c_attn|c_proj|c_fc)\.weight$/;
