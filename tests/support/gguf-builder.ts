@@ -8,7 +8,8 @@ export type GgufEntry =
   | { readonly text: string }
   | { readonly flag: boolean }
   | { readonly texts: readonly string[] }
-  | { readonly i32s: readonly number[] };
+  | { readonly i32s: readonly number[] }
+  | { readonly u8s: Uint8Array };
 
 export interface GgufTensorEntry {
   readonly name: string;
@@ -79,6 +80,11 @@ function writeEntry(out: Writer, key: string, entry: GgufEntry): void {
     out.u32(8);
     out.u64(entry.texts.length);
     for (const text of entry.texts) out.text(text);
+  } else if ('u8s' in entry) {
+    out.u32(9);
+    out.u32(0);
+    out.u64(entry.u8s.length);
+    out.raw(entry.u8s);
   } else {
     out.u32(9);
     out.u32(5);

@@ -14,6 +14,8 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
  * then that many bytes can be taken without waiting, which keeps 100,000 strings fast.
  */
 export class ByteCursor {
+  /** Entries of all lists that were announced. */
+  listed = 0;
   readonly #source: ByteSource;
   #bytes: Uint8Array = new Uint8Array(0);
   #view = new DataView(this.#bytes.buffer);

@@ -99,6 +99,17 @@ describe('a damaged GGUF file is a named error', () => {
     await expect(readGguf(long)).rejects.toEqual(code('weights/truncated'));
   });
 
+  test('lists that are too long together', async () => {
+    const list = { u8s: new Uint8Array(2 ** 21) };
+    const lists = (count: number) =>
+      buildGguf(
+        Array.from({ length: count }, (_, i) => [`list ${i}`, list] as const),
+        [],
+      );
+    expect((await readGguf(bytesSource(lists(1).bytes))).metadata.size).toBe(1);
+    await expect(readGguf(bytesSource(lists(3).bytes))).rejects.toEqual(code('weights/oversized'));
+  });
+
   test('a value of a type that is not defined, and a list of lists', async () => {
     const value = patched(typeAt('llama.block_count'), 13);
     await expect(readGguf(value)).rejects.toEqual(code('weights/unknown-type'));

@@ -24,7 +24,7 @@ export interface Gguf {
 }
 
 const magic = 0x46554747; // "GGUF"
-/** More entries than any vocabulary has; a list this long is an attack on memory. */
+/** More entries than any vocabulary has, with all that is said of it; so many are an attack on memory. */
 const maxEntries = 1 << 22;
 const stringType = 8;
 const arrayType = 9;
@@ -150,6 +150,8 @@ async function readArray(cursor: ByteCursor, key: string): Promise<GgufValue> {
   const type = await readType(cursor, key);
   await cursor.need(8, key);
   const count = cursor.takeLength(key);
+  cursor.listed += count;
+  if (cursor.listed > maxEntries) throw oversized(key, count);
   if (type === stringType) return readStrings(cursor, count, key);
   const { bytes, read } = scalarOf(type, key);
   checkCount(cursor, count, bytes, key);

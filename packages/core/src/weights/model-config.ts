@@ -171,6 +171,15 @@ export function checkTensors(
   }
 }
 
+/**
+ * A token without a row in the embedding could never be looked up.
+ *
+ * @throws RapportError `weights/inconsistent`.
+ */
+export function checkVocabulary(tokens: number, { vocab }: ModelConfig): void {
+  if (tokens > vocab) throw inconsistent(`the vocabulary has ${tokens} tokens`, `at most ${vocab}`);
+}
+
 /** The error for a tensor that no part of the model uses: running without it would be wrong. */
 export function unknownTensor(name: string, architecture: string): RapportError {
   return new RapportError(

@@ -47,10 +47,14 @@ const shapesOfTiny = () =>
     qkNorm: false,
   });
 
-const open = (tensors: Map<string, NamedTensor>, config: object = tiny) =>
+const open = (
+  tensors: Map<string, NamedTensor>,
+  config: object = tiny,
+  tokenizerJson: unknown = null,
+) =>
   openSafetensors({
     config,
-    tokenizerJson: null,
+    tokenizerJson,
     tokenizerConfig: null,
     shards: [bytesSource(writeSafetensors(tensors))],
   });
@@ -120,6 +124,34 @@ describe('a checkpoint that does not fit its configuration is refused', () => {
   test('a tensor has another shape', async () => {
     const tensors = tensorsOf([...shapesOfTiny(), ['model.norm.weight', [9]]]);
     await expect(open(tensors)).rejects.toMatchObject({ code: 'weights/inconsistent' });
+  });
+
+  test('a token has no row in the embedding', async () => {
+    const tensors = tensorsOf(shapesOfTiny());
+    const withIds = (id: unknown, added: unknown) =>
+      open(tensors, tiny, { model: { vocab: { a: 0, b: id } }, added_tokens: added });
+    await expect(withIds(9, [{ id: 9 }])).resolves.toBeDefined();
+    for (const [id, added] of [
+      [10, []],
+      [1e300, []],
+      [1, [{ id: 10 }]],
+    ]) {
+      await expect(withIds(id, added)).rejects.toMatchObject({ code: 'weights/inconsistent' });
+    }
+  });
+
+  test('whatever tokenizer.json says', async () => {
+    const tensors = tensorsOf(shapesOfTiny());
+    await fc.assert(
+      fc.asyncProperty(fc.jsonValue(), fc.jsonValue(), async (vocab, added) => {
+        for (const json of [vocab, { model: added }, { model: { vocab }, added_tokens: added }]) {
+          await open(tensors, tiny, json).catch((error: unknown) => {
+            expect(error).toBeInstanceOf(RapportError);
+          });
+        }
+      }),
+      { numRuns: 100 },
+    );
   });
 
   test('a tensor stands in two shards', async () => {

@@ -54,6 +54,22 @@ describe('what is written', () => {
     );
   });
 
+  test('may hold tensors without numbers', async () => {
+    const tensors = new Map<string, NamedTensor>([
+      ['a', { shape: [0, 3], data: new Float32Array(0) }],
+      ['b', { shape: [1], data: Float32Array.of(1) }],
+      ['c', { shape: [0], data: new Float32Array(0) }],
+    ]);
+    expect(await readSafetensors(bytesSource(writeSafetensors(tensors)))).toEqual(tensors);
+    const [none, one] = [0, 1].map((size) => ({
+      dtype: 'F32',
+      shape: [size],
+      data_offsets: [0, 4 * size],
+    }));
+    const { entries } = await readSafetensorsHeader(bytesSource(fileOf({ one, none }, 4)));
+    expect([...entries.keys()].sort()).toEqual(['none', 'one']);
+  });
+
   test('keeps names that are special in JavaScript', async () => {
     const odd = new Map([['constructor', { shape: [1], data: Float32Array.of(4) }]]);
     expect(await readSafetensors(bytesSource(writeSafetensors(odd)))).toEqual(odd);
@@ -83,6 +99,28 @@ describe('a damaged safetensors file is a named error', () => {
       'a shape past all files',
       fileOf(entry('F32', [2 ** 52, 2 ** 52], [0, 8])),
       'weights/inconsistent',
+    ],
+    ['a size of no number', fileOf(entry('F32', [NaN], [0, 8])), 'weights/not-safetensors'],
+    [
+      'a size past all numbers',
+      fileOf('{"t":{"dtype":"F32","shape":[1e999],"data_offsets":[0,8]}}'),
+      'weights/not-safetensors',
+    ],
+    ['a negative range', fileOf(entry('F32', [2], [-8, 0])), 'weights/not-safetensors'],
+    [
+      'a range past exact numbers',
+      fileOf(entry('F32', [2], [2 ** 53, 2 ** 53 + 8])),
+      'weights/not-safetensors',
+    ],
+    [
+      'a range at the end of exact numbers',
+      fileOf(entry('F32', [1], [2 ** 53 - 5, 2 ** 53 - 1])),
+      'weights/inconsistent',
+    ],
+    [
+      'more axes than any tensor',
+      fileOf(entry('F32', Array(9).fill(1), [0, 4]), 4),
+      'weights/not-safetensors',
     ],
     ['a hole', fileOf(entry('F32', [1], [4, 8])), 'weights/inconsistent'],
     ['bytes of no tensor', fileOf(entry('F32', [1], [0, 4])), 'weights/inconsistent'],

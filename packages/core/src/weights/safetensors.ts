@@ -176,7 +176,11 @@ function checkCoverage(
   fileBytes: number,
 ): void {
   let end = start;
-  for (const [name, entry] of [...entries].sort(([, a], [, b]) => a.offset - b.offset)) {
+  // Where one begins that has no numbers, the next begins as well.
+  const inOrder = [...entries].sort(
+    ([, a], [, b]) => a.offset - b.offset || a.sizeBytes - b.sizeBytes,
+  );
+  for (const [name, entry] of inOrder) {
     if (entry.offset !== end)
       throw inconsistent(`${name} does not begin where the one before ends`);
     end += entry.sizeBytes;
