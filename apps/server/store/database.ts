@@ -3,14 +3,17 @@
 // the command line wrote at the same time.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   CompiledQuery,
   Kysely,
   Migrator,
+  SqliteAdapter,
   SqliteDialect,
   SqliteDriver,
   type DatabaseConnection,
   type Driver,
+  type Migration,
   type SqliteDatabase,
   type SqliteDialectConfig,
   type Transaction,
@@ -24,16 +27,27 @@ export type Database = Kysely<Tables>;
 /** A database, or a transaction on it. */
 export type Queries = Kysely<Tables> | Transaction<Tables>;
 
-const WAIT_FOR_LOCK_MS = 10_000;
+/** `work` in the transaction that `db` is, or in one of its own: all of it or nothing. */
+export const inTransaction = <T>(db: Queries, work: (tx: Queries) => Promise<T>): Promise<T> =>
+  db.isTransaction ? work(db) : db.transaction().execute(work);
 
-/** Opens, and at first makes, the store in `folder`, migrated to the newest schema. Throws `store/*`. */
-export async function openDatabase(folder: string): Promise<Database> {
+const WAIT_FOR_LOCK_MS = 10_000;
+const LOOK_AGAIN_MS = 10;
+
+/**
+ * Opens, and at first makes, the store in `folder`, migrated to the end of `history` or left as it was.
+ * Throws `store/*`.
+ */
+export async function openDatabase(
+  folder: string,
+  history: Record<string, Migration> = migrations,
+): Promise<Database> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const path = join(folder, 'rapport.db');
-  const db = new Kysely<Tables>({ dialect: new LibsqlDialect({ database: openFile(path) }) });
+  const db = new Kysely<Tables>({ dialect: new LibsqlDialect({ database: await openFile(path) }) });
   const { error } = await new Migrator({
     db,
-    provider: { getMigrations: () => Promise.resolve(migrations) },
+    provider: { getMigrations: () => Promise.resolve(history) },
   }).migrateToLatest();
   if (!error) return db;
   await db.destroy();
@@ -45,11 +59,11 @@ export async function openDatabase(folder: string): Promise<Database> {
   );
 }
 
-function openFile(path: string): SqliteDatabase {
+async function openFile(path: string): Promise<SqliteDatabase> {
   try {
     const file = new Libsql(path);
     file.exec(`pragma busy_timeout = ${WAIT_FOR_LOCK_MS}`);
-    file.exec('pragma journal_mode = wal');
+    await useWal(file);
     file.exec('pragma synchronous = full');
     file.exec('pragma secure_delete = on');
     return file as unknown as SqliteDatabase;
@@ -63,6 +77,20 @@ function openFile(path: string): SqliteDatabase {
   }
 }
 
+/** Of two processes that open a new file at once one is refused the change to WAL without waiting. */
+async function useWal(file: Libsql.Database): Promise<void> {
+  for (let waitedMs = 0; ; waitedMs += LOOK_AGAIN_MS) {
+    try {
+      file.exec('pragma journal_mode = wal');
+      return;
+    } catch (error) {
+      const busy = (error as { code?: string }).code?.startsWith('SQLITE_BUSY');
+      if (!busy || waitedMs >= WAIT_FOR_LOCK_MS) throw error;
+    }
+    await sleep(LOOK_AGAIN_MS);
+  }
+}
+
 class LibsqlDialect extends SqliteDialect {
   readonly #config: SqliteDialectConfig;
 
@@ -73,6 +101,17 @@ class LibsqlDialect extends SqliteDialect {
 
   override createDriver(): Driver {
     return new ImmediateDriver(this.#config);
+  }
+
+  override createAdapter(): SqliteAdapter {
+    return new WholeMigrations();
+  }
+}
+
+/** What is pending is seen and migrated in one transaction: all of it or nothing, and by one process. */
+class WholeMigrations extends SqliteAdapter {
+  override get supportsTransactionalDdl(): boolean {
+    return true;
   }
 }
 

@@ -7,6 +7,21 @@ import { migrations } from './migrations.ts';
 import { temporaryFolder } from './test-store.ts';
 import type { Tables } from './schema.ts';
 
+test('a migration that is broken off leaves the store as it was', async () => {
+  const folder = await temporaryFolder();
+  const first = migrations['001-first']!;
+  const broken = async (db: Kysely<unknown>) => {
+    await first.up(db);
+    throw new Error('power cut');
+  };
+  await expect(openDatabase(folder, { '001-first': { up: broken } })).rejects.toThrow(
+    expect.objectContaining({ code: 'store/migration', message: expect.stringContaining('power') }),
+  );
+  const db = await openDatabase(folder);
+  onTestFinished(() => db.destroy());
+  expect(await db.selectFrom('events').selectAll().execute()).toEqual([]);
+});
+
 /** A store as an earlier version left it, and what `fill` put there. */
 async function storeAt(last: string, fill: (db: Kysely<Tables>) => Promise<unknown>) {
   const folder = await temporaryFolder();
