@@ -1,11 +1,12 @@
 // Files by the sha256 of their content: weights and adapters. A blob lies in the blob folder, or is
 // registered where it already lies (a downloaded model is not copied).
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, type Stats } from 'node:fs';
 import { mkdir, open, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { RapportError, type BlobFile, type Chunks } from '@rapport/core';
 import type { Database } from './database.ts';
+import type { BlobTable } from './schema.ts';
 import { writeWhole } from './write-whole.ts';
 
 const CHUNK_BYTES = 1 << 20;
@@ -31,18 +32,21 @@ export class Blobs {
     await mkdir(this.#folder, { recursive: true });
     const path = join(this.#folder, digest);
     await writeWhole(path, bytes);
-    await this.#register(digest, null, bytes.length, chunks);
-    return { name, digest, sizeBytes: bytes.length, chunks };
+    const size = bytes.length;
+    await this.#register({ digest, path: null, size, modified_at: null }, chunks);
+    return { name, digest, sizeBytes: size, chunks };
   }
 
-  /** Registers a file where it lies; its hashes are computed once. */
+  /** Registers a file where it lies; it is hashed once, and anew after it was written again. */
   async adopt(path: string, name = basename(path)): Promise<BlobFile> {
-    const { size } = await stat(path);
+    const found = await stat(path);
+    const { size } = found;
     const known = await this.#db
       .selectFrom('blobs')
       .selectAll()
       .where('path', '=', path)
       .where('size', '=', size)
+      .where('modified_at', '=', timeOf(found))
       .executeTakeFirst();
     if (known)
       return {
@@ -52,21 +56,24 @@ export class Blobs {
         chunks: JSON.parse(known.chunks) as Chunks,
       };
     const { digest, chunks } = await hashFile(path);
-    await this.#register(digest, path, size, chunks);
+    await this.#register({ digest, path, size, modified_at: timeOf(found) }, chunks);
     return { name, digest, sizeBytes: size, chunks };
   }
 
-  /** Where a blob lies, or undefined when it is unknown or its file is gone. */
+  /** Where a blob lies, or undefined when it is unknown, or its file is gone or another by now. */
   async find(digest: string): Promise<Blob | undefined> {
     const row = await this.#db
       .selectFrom('blobs')
-      .select('path')
+      .select(['path', 'size', 'modified_at'])
       .where('digest', '=', digest)
       .executeTakeFirst();
     if (!row) return undefined;
     const path = row.path ?? join(this.#folder, digest);
     const found = await stat(path).catch(() => undefined);
-    return found && { path, size: found.size };
+    if (!found || found.size !== row.size) return undefined;
+    const known = row.path === null || row.modified_at === timeOf(found);
+    if (!known && (await this.adopt(path)).digest !== digest) return undefined;
+    return { path, size: row.size };
   }
 
   /** Like `find`; throws `blob/missing`. */
@@ -80,14 +87,18 @@ export class Blobs {
     );
   }
 
-  async #register(digest: string, path: string | null, size: number, chunks: Chunks) {
+  async #register(row: Omit<BlobTable, 'chunks'>, chunks: Chunks) {
+    const { path, size, modified_at } = row;
     await this.#db
       .insertInto('blobs')
-      .values({ digest, path, size, chunks: JSON.stringify(chunks) })
-      .onConflict((conflict) => conflict.column('digest').doUpdateSet({ path, size }))
+      .values({ ...row, chunks: JSON.stringify(chunks) })
+      .onConflict((conflict) => conflict.column('digest').doUpdateSet({ path, size, modified_at }))
       .execute();
   }
 }
+
+/** When a file was last written, in whole milliseconds since 1970. */
+const timeOf = ({ mtimeMs }: Stats) => Math.trunc(mtimeMs);
 
 function hashChunks(bytes: Uint8Array): { digest: string; chunks: Chunks } {
   const sha256: string[] = [];

@@ -73,10 +73,14 @@ const HELD = [`alter table runs add column held text`];
 /** When the owner of a run last said that it works on it: after a restart, its process id may be anybody's. */
 const ALIVE = [`alter table runs add column alive_at bigint`];
 
+/** When a file that is served from where it lies was last written; those without are hashed again. */
+const FILE_TIMES = [`alter table blobs add column modified_at bigint`];
+
 export const migrations: Record<string, Migration> = {
   '001-first': migrationOf(FIRST),
   '002-one-row-per-event': migrationOf(ONE_ROW_PER_EVENT),
   '003-learned': migrationOf(LEARNED),
   '004-held': migrationOf(HELD),
   '005-alive': migrationOf(ALIVE),
+  '006-file-times': migrationOf(FILE_TIMES),
 };

@@ -106,5 +106,7 @@ export interface BlobTable {
   /** Where the bytes lie; null for the blob folder. */
   path: string | null;
   size: number;
+  /** When the file at `path` was last written, as it was hashed; null when that is not known. */
+  modified_at: number | null;
   chunks: string;
 }
