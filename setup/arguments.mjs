@@ -14,6 +14,7 @@ Installs what is missing, fetches the model, builds the client, and serves Rappo
   --help        this text
 
 RAPPORT_CACHE names the folder for downloaded models, default ~/.cache/rapport.
+RAPPORT_PROXY names reverse proxies on other machines, by address, with commas between them.
 `;
 
 /**

@@ -5,6 +5,7 @@ import type { Context } from './context.ts';
 import { answerError, notFound } from './http/answer.ts';
 import { protect } from './http/headers.ts';
 import { logRequests, type Log } from './http/log.ts';
+import { noteNetwork, proxiesOf } from './http/rate-limit.ts';
 import { operatorRoutes } from './operator/routes.ts';
 import { blobRoutes } from './routes/blobs.ts';
 import { clientRoutes } from './routes/client.ts';
@@ -15,14 +16,17 @@ import { releaseRoutes } from './routes/releases.ts';
 export interface AppSettings {
   /** The built client; without it only the API is served. */
   clientFolder?: string | undefined;
+  /** Reverse proxies on other machines: see `proxiesOf`. */
+  proxies?: string | undefined;
   log: Log;
 }
 
-/** Makes the app over an opened data folder. */
-export function createApp(context: Context, { clientFolder, log }: AppSettings) {
+/** Makes the app over an opened data folder. Throws `server/bad-proxy`. */
+export function createApp(context: Context, { clientFolder, proxies, log }: AppSettings) {
   const app = new Hono()
     .use(logRequests(log))
     .use(protect)
+    .use(noteNetwork(proxiesOf(proxies)))
     .get('/livez', (c) => c.json({ status: 'live' }, 200))
     .get('/readyz', async (c) => {
       await sql`select 1 from settings`.execute(context.db);

@@ -30,7 +30,10 @@ export interface RunningServer {
 
 const CLOSE_WITHIN_MS = 5000;
 
-/** Serves until `close`. Throws what listening throws (`EADDRINUSE`), `file/refused`, `store/*`, `keys/*`. */
+/**
+ * Serves until `close`. Throws what listening throws (`EADDRINUSE`), `file/refused`, `store/*`, `keys/*`,
+ * `server/*`.
+ */
 export async function serve(settings: ServeSettings): Promise<RunningServer> {
   const { port, host, dataFolder, model, clientFolder, log = logToStderr } = settings;
   const context = await openContext(dataFolder);
@@ -38,7 +41,7 @@ export async function serve(settings: ServeSettings): Promise<RunningServer> {
     await useBase(context.db, await registerBase(context.blobs, model));
     await currentChannel(context.db, context.dataFolder);
     await context.runs.failOrphans();
-    const app = createApp(context, { clientFolder, log });
+    const app = createApp(context, { clientFolder, proxies: process.env['RAPPORT_PROXY'], log });
     const server = await startListening(app.fetch, port, host);
     await announceSetup(context.db);
     context.runs.startSchedule();

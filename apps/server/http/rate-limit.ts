@@ -1,5 +1,7 @@
 // How much one device or one network may ask: a bucket of tokens each that refills with time.
-import type { Context } from 'hono';
+import { BlockList, isIP, isIPv6 } from 'node:net';
+import type { Context, MiddlewareHandler } from 'hono';
+import { RapportError } from '@rapport/core';
 import { Refusal } from './answer.ts';
 
 const MOST_KEYS = 50_000;
@@ -40,10 +42,69 @@ export class RateLimit {
   }
 }
 
+/**
+ * Whose X-Forwarded-For is believed: this machine's, and that of the proxies in `list`, addresses or
+ * networks (10.0.0.0/8) with commas between them. Throws `server/bad-proxy`.
+ */
+export function proxiesOf(list = ''): BlockList {
+  const proxies = new BlockList();
+  proxies.addSubnet('127.0.0.0', 8);
+  proxies.addAddress('::1', 'ipv6');
+  const entries = list.split(',').map((entry) => entry.trim());
+  for (const entry of entries.filter(Boolean)) {
+    const [, address = '', bits] = /^([^/]+)(?:\/(\d+))?$/.exec(entry) ?? [];
+    try {
+      if (bits) proxies.addSubnet(address, Number(bits), familyOf(address));
+      else proxies.addAddress(address, familyOf(address));
+    } catch (cause) {
+      throw new RapportError(
+        'server/bad-proxy',
+        `${entry} is neither an address nor a network.`,
+        'Set RAPPORT_PROXY to something like 192.0.2.7, 10.0.0.0/8.',
+        { cause },
+      );
+    }
+  }
+  return proxies;
+}
+
+/** Finds out for each request from which network it comes, past `proxies`. */
+export function noteNetwork(
+  proxies: BlockList,
+): MiddlewareHandler<{ Variables: { network: string } }> {
+  return (c, next) => {
+    c.set('network', prefixOf(addressOf(c, proxies)));
+    return next();
+  };
+}
+
 /** The network a request comes from: an IPv4 address, or the /64 of an IPv6 one. */
-export function networkOf(c: Context): string {
+export const networkOf = (c: Context): string => c.get('network') as string;
+
+/** Who asks. A proxy puts the address it saw last; what stands before that, anybody may have written. */
+function addressOf(c: Context, proxies: BlockList): string {
   const bindings = c.env as { incoming?: { socket?: { remoteAddress?: string } } } | undefined;
-  const address = bindings?.incoming?.socket?.remoteAddress ?? 'unknown';
-  if (!address.includes(':') || address.startsWith('::ffff:')) return address;
-  return address.split(':').slice(0, 4).join(':');
+  const peer = plain(bindings?.incoming?.socket?.remoteAddress ?? 'unknown');
+  if (!isIP(peer) || !proxies.check(peer, familyOf(peer))) return peer;
+  const forwarded = plain(c.req.header('x-forwarded-for')?.split(',').at(-1) ?? '');
+  return isIP(forwarded) ? forwarded : peer;
+}
+
+/** An address without its zone, and an IPv4 one in IPv6 dress without that. */
+const plain = (address: string) =>
+  address
+    .trim()
+    .toLowerCase()
+    .replace(/%.*/, '')
+    .replace(/^::ffff:(?=[\d.]+$)/, '');
+
+const familyOf = (address: string) => (isIPv6(address) ? 'ipv6' : 'ipv4');
+
+function prefixOf(address: string): string {
+  if (!isIPv6(address)) return address;
+  const groups = (part = '') => part.split(':').filter(Boolean);
+  const [before, after] = address.split('::');
+  const [head, tail] = [groups(before), groups(after)];
+  const zeros = Array.from({ length: 8 - head.length - tail.length }, () => '0');
+  return [...head, ...zeros, ...tail].slice(0, 4).join(':');
 }

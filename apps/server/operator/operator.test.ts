@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { auditLog } from '../store/audit.ts';
 import { appOf, contextWithVotes } from '../test-context.ts';
-import { announceSetup } from './session.ts';
+import { announceSetup, checkPassword } from './session.ts';
 
 async function scene() {
   const context = await contextWithVotes();
@@ -66,6 +67,23 @@ describe('the door', () => {
       guesses.push((await call('POST', '/login', { password: 'x' })).status);
     expect(guesses).toContain(429);
   }, 30_000);
+
+  test('writes refused passwords down once a minute for each network', async () => {
+    const { db } = await scene();
+    for (const network of ['192.0.2.1', '192.0.2.2', '192.0.2.1', '192.0.2.2'])
+      await expect(checkPassword(db, 'x', network)).rejects.toThrow('Wrong password.');
+    const refused = (await auditLog(db)).filter(({ action }) => action === 'login.refused');
+    expect(refused.map(({ detail }) => detail)).toEqual([
+      { network: '192.0.2.2' },
+      { network: '192.0.2.1' },
+    ]);
+    await db
+      .updateTable('audit')
+      .set({ at: Date.now() - 60_001 })
+      .execute();
+    await expect(checkPassword(db, 'x', '192.0.2.1')).rejects.toThrow('Wrong password.');
+    expect(await auditLog(db)).toHaveLength(3);
+  });
 
   test('refuses a short password', async () => {
     const { call, token } = await scene();

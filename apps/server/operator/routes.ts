@@ -65,7 +65,7 @@ export function operatorRoutes(context: Context) {
     })
     .post('/login', async (c) => {
       guesses.take(networkOf(c));
-      await checkPassword(db, (await readBody(c, Login)).password);
+      await checkPassword(db, (await readBody(c, Login)).password, networkOf(c));
       await beginSession(c, db);
       return c.json({ signedIn: true }, 200);
     })

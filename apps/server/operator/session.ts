@@ -3,7 +3,7 @@ import { timingSafeEqual } from 'node:crypto';
 import type { Context } from 'hono';
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
 import { Refusal } from '../http/answer.ts';
-import { audit } from '../store/audit.ts';
+import { audit, auditOnce } from '../store/audit.ts';
 import type { Database } from '../store/database.ts';
 import { recall, remember } from '../store/settings.ts';
 import { hashToken, newToken } from '../store/token.ts';
@@ -44,11 +44,15 @@ export async function setUp(db: Database, token: string, password: string): Prom
   );
 }
 
-/** Throws a 403 refusal unless `password` is the operator's. */
-export async function checkPassword(db: Database, password: string): Promise<void> {
+/** Throws a 403 refusal unless `password`, which came from `network`, is the operator's. */
+export async function checkPassword(
+  db: Database,
+  password: string,
+  network: string,
+): Promise<void> {
   const stored = await recall(db, 'password');
   if (stored && (await isPassword(password, stored))) return;
-  await audit(db, 'operator', 'login.refused');
+  await auditOnce(db, 'operator', 'login.refused', { network });
   throw new Refusal(403, 'operator/bad-password', 'Wrong password.', 'Try again.');
 }
 

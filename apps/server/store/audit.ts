@@ -1,5 +1,7 @@
 // Who did what to the server, for operators. Never what people wrote.
-import type { Queries } from './database.ts';
+import { inTransaction, type Queries } from './database.ts';
+
+const A_MINUTE_MS = 60_000;
 
 /** Writes one line of the audit log. */
 export async function audit(
@@ -12,6 +14,25 @@ export async function audit(
     .insertInto('audit')
     .values({ at: Date.now(), actor, action, detail: JSON.stringify(detail) })
     .execute();
+}
+
+/** Like `audit`, for what somebody can repeat at will: the same line at most once a minute. */
+export function auditOnce(
+  db: Queries,
+  actor: string,
+  action: string,
+  detail: Record<string, unknown>,
+): Promise<void> {
+  return inTransaction(db, async (tx) => {
+    const said = await tx
+      .selectFrom('audit')
+      .select('id')
+      .where('action', '=', action)
+      .where('detail', '=', JSON.stringify(detail))
+      .where('at', '>', Date.now() - A_MINUTE_MS)
+      .executeTakeFirst();
+    if (!said) await audit(tx, actor, action, detail);
+  });
 }
 
 /** The newest lines first. */
