@@ -1,4 +1,8 @@
-import { expect, test } from 'vitest';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { toHex } from '@rapport/core';
+import { newestRoot } from '../releases/keys.ts';
 import { freezeDataset } from '../store/datasets.ts';
 import { enrol } from '../store/devices.ts';
 import { takeEvents } from '../store/events.ts';
@@ -87,6 +91,30 @@ test('halt takes the candidate from everybody, and a second halt changes nothing
   // Who publishes it again means it.
   const back = await rapport(dataFolder, 'release', 'publish', release!, '--json');
   expect(back.json).toMatchObject({ candidate: { release, percent: 1 }, blocked: [] });
+});
+
+test('doctor and status warn while keys can still be rotated, and when they are of another store', async () => {
+  const { db, dataFolder } = await contextWithVotes();
+  const keys = async () => {
+    const { json } = await rapport(dataFolder, 'doctor', '--json');
+    return (json as { checks: { name: string }[] }).checks.find(({ name }) => name === 'keys');
+  };
+  expect(await keys()).toMatchObject({ ok: true });
+  expect((await rapport(dataFolder, 'status')).said).toBe('');
+
+  const { expires } = (await newestRoot(db))!.signed;
+  const clock = vi.spyOn(Date, 'now').mockReturnValue(expires - 59 * 86_400_000);
+  onTestFinished(() => clock.mockRestore());
+  const detail = expect.stringContaining('rapport keys rotate');
+  expect(await keys()).toMatchObject({ ok: false, detail });
+  expect((await rapport(dataFolder, 'status')).said).toContain('rapport keys rotate');
+  expect((await rapport(dataFolder, 'keys', 'rotate')).code).toBe(0);
+  expect(await keys()).toMatchObject({ ok: true });
+
+  const strange = toHex(crypto.getRandomValues(new Uint8Array(32)));
+  await writeFile(join(dataFolder, 'keys', '2', 'channel'), strange);
+  const mismatch = expect.stringMatching(/not those of the newest root \(channel\)/);
+  expect(await keys()).toMatchObject({ ok: false, detail: mismatch });
 });
 
 test('the schedule is set, shown and ended', async () => {

@@ -1,19 +1,15 @@
+import { sql } from 'kysely';
 import { describe, expect, test } from 'vitest';
 import { acceptChannel, acceptRelease, acceptRoot, type Root } from '@rapport/core';
+import { temporaryFolder, temporaryStore } from '../store/test-store.ts';
 import { temporaryContext } from '../test-context.ts';
 import { writeAdapter } from '../trainer/peft.ts';
 import { buildRelease } from './build.ts';
-import {
-  currentChannel,
-  halt,
-  offerCandidate,
-  promote,
-  renewChannel,
-  rollback,
-} from './channel.ts';
-import { newestRoot, readKeys, rootVersion, rotateKeys } from './keys.ts';
+import { currentChannel, halt, offerCandidate, promote, rollback } from './channel.ts';
+import { ensureKeys, newestRoot, readKeys, rootVersion } from './keys.ts';
 import { modelOfClients, ownBase } from './model.ts';
 import { addRelease, findRelease } from './registry.ts';
+import { rotateKeys } from './rotate.ts';
 
 const coded = (code: string) => expect.objectContaining({ code });
 
@@ -80,7 +76,7 @@ describe('the channel', () => {
 
   test('changed by many at once loses no version', async () => {
     const { db, dataFolder } = await scene();
-    await Promise.all(Array.from({ length: 8 }, () => renewChannel(db, dataFolder)));
+    await Promise.all(Array.from({ length: 8 }, () => halt(db, dataFolder)));
     expect((await currentChannel(db, dataFolder)).signed.version).toBe(8);
   });
 });
@@ -90,13 +86,49 @@ test('rotated keys are followed by clients of the old root, and old releases sta
   const id = await release(1);
   const pinned = await root();
   await rotateKeys(db, dataFolder);
-  const renewed = await renewChannel(db, dataFolder);
+  const renewed = await currentChannel(db, dataFolder);
   await expect(acceptChannel(null, renewed, pinned)).rejects.toThrow(coded('releases/unsigned'));
   const next = await acceptRoot(pinned, await rootVersion(db, 2), Date.now());
   await acceptChannel(null, renewed, next);
   await acceptRelease(id, (await findRelease(db, id)).envelope, next);
   const { envelope } = await findRelease(db, await release(2));
   await acceptRelease((await findRelease(db, await release(2))).id, envelope, next);
+});
+
+test('however often keys are rotated, clients follow and everything stays good', async () => {
+  const { db, dataFolder, release, root } = await scene();
+  const ids = [await release(1)];
+  let pinned = await root();
+  let channel = await acceptChannel(null, await currentChannel(db, dataFolder), pinned);
+  for (let turn = 0; turn < 20; turn++) {
+    const envelope = await rotateKeys(db, dataFolder);
+    pinned = await acceptRoot(pinned, envelope, Date.now());
+    channel = await acceptChannel(channel, await currentChannel(db, dataFolder), pinned);
+    ids.push(await release(2 + turn));
+    for (const id of ids) await acceptRelease(id, (await findRelease(db, id)).envelope, pinned);
+  }
+  expect(pinned.version).toBe(21);
+});
+
+test('a rotation that is broken off changes nothing', async () => {
+  const { db, dataFolder, release, root } = await scene();
+  const before = [await newestRoot(db), await currentChannel(db, dataFolder)];
+  await sql
+    .raw(`create trigger no before insert on channels begin select raise(abort, 'no'); end`)
+    .execute(db);
+  await expect(rotateKeys(db, dataFolder)).rejects.toThrow('no');
+  await sql.raw(`drop trigger no`).execute(db);
+  expect([await newestRoot(db), await currentChannel(db, dataFolder)]).toEqual(before);
+  await promote(db, dataFolder, await release(1));
+  await acceptChannel(null, await currentChannel(db, dataFolder), await root());
+});
+
+test('keys that two make at once are those of one of them', async () => {
+  const [db, dataFolder] = [await temporaryStore(), await temporaryFolder()];
+  const [one, two] = await Promise.all([ensureKeys(db, dataFolder), ensureKeys(db, dataFolder)]);
+  expect(one).toEqual(two);
+  const root = await acceptRoot(null, one, Date.now());
+  await acceptChannel(null, await currentChannel(db, dataFolder), root);
 });
 
 test('clients load the base of the stable release', async () => {

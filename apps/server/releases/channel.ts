@@ -8,7 +8,7 @@ import {
   type Channel,
   type Signed,
 } from '@rapport/core';
-import type { Database, Queries } from '../store/database.ts';
+import { inTransaction, type Database, type Queries } from '../store/database.ts';
 import { recall } from '../store/settings.ts';
 import { readKeys } from './keys.ts';
 import { findRelease } from './registry.ts';
@@ -26,8 +26,8 @@ export async function currentChannel(db: Database, dataFolder: string): Promise<
   return change(db, dataFolder, 'renewed', (channel) => channel);
 }
 
-/** Signs the channel anew, whatever its age: after its key was rotated. */
-export const renewChannel = (db: Database, dataFolder: string) =>
+/** Signs the channel anew, whatever its age: with the key that a rotation puts in force. */
+export const renewChannel = (db: Queries, dataFolder: string) =>
   change(db, dataFolder, 'renewed', (channel) => channel);
 
 /** Offers a release to `percent` of devices beside the stable one. Throws `release/unknown`. */
@@ -195,14 +195,14 @@ const FIRST: Channel = {
 };
 
 async function change(
-  db: Database,
+  db: Queries,
   dataFolder: string,
   reason: string,
   edit: (channel: Channel, tx: Queries) => Channel | Promise<Channel>,
 ): Promise<Signed<Channel>> {
-  const { channel: key } = await readKeys(db, dataFolder);
   // Read, sign and write under the store's write lock: versions rise by one whoever else is at it.
-  return db.transaction().execute(async (tx) => {
+  return inTransaction(db, async (tx) => {
+    const { channel: key } = await readKeys(tx, dataFolder);
     const before = (await newest(tx))?.signed ?? FIRST;
     const now = Date.now();
     const next: Channel = {

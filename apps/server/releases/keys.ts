@@ -5,6 +5,7 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import {
+  acceptRoot,
   fromHex,
   keyPair,
   RapportError,
@@ -15,10 +16,11 @@ import {
   type Root,
   type Signed,
 } from '@rapport/core';
-import type { Database } from '../store/database.ts';
+import type { Database, Queries } from '../store/database.ts';
 
 const ROLES: Role[] = ['root', 'release', 'channel'];
 const ROOT_LIFE_MS = 3 * 365 * 86_400_000;
+const WARN_BEFORE_MS = 60 * 86_400_000;
 
 export type RoleKeys = Record<Role, KeyPair>;
 
@@ -26,28 +28,44 @@ export type RoleKeys = Record<Role, KeyPair>;
 export async function ensureKeys(db: Database, dataFolder: string): Promise<Signed<Root>> {
   const known = await newestRoot(db);
   if (known) return known;
-  const keys = await makeKeys(dataFolder, 1);
-  return storeRoot(db, await signDocument(rootOf(1, keys), [keys.root]));
+  // Under the store's write lock: of two that open a new folder at once, one makes them.
+  return db.transaction().execute(async (tx) => {
+    const meanwhile = await newestRoot(tx);
+    if (meanwhile) return meanwhile;
+    const keys = await makeKeys(dataFolder, 1);
+    return storeRoot(tx, null, rootOf(1, keys), [keys.root]);
+  });
 }
 
-/** New keys for every role; the new root is signed by the old root key and the new. */
-export async function rotateKeys(db: Database, dataFolder: string): Promise<Signed<Root>> {
-  const known = await newestRoot(db);
-  if (!known) return ensureKeys(db, dataFolder);
-  const old = await readKeys(db, dataFolder);
-  const version = known.signed.version + 1;
-  const keys = await makeKeys(dataFolder, version);
-  const next = rootOf(version, keys);
-  // Releases signed by the key before stay good.
-  next.roles.release.keys.push(...known.signed.roles.release.keys);
-  for (const id of known.signed.roles.release.keys) next.keys[id] = known.signed.keys[id]!;
-  return storeRoot(db, await signDocument(next, [old.root, keys.root]));
-}
-
-/** The secret keys. Throws `keys/missing`. */
-export async function readKeys(db: Database, dataFolder: string): Promise<RoleKeys> {
+/** The secret keys of the root in force. Throws `keys/missing`, `keys/mismatch`. */
+export async function readKeys(db: Queries, dataFolder: string): Promise<RoleKeys> {
   const root = await newestRoot(db);
   const folder = join(dataFolder, 'keys', String(root?.signed.version ?? 1));
+  const keys = await readFolder(folder);
+  const strange = ROLES.filter(
+    (role) => root && !root.signed.roles[role].keys.includes(keys[role].id),
+  );
+  if (strange.length === 0) return keys;
+  throw new RapportError(
+    'keys/mismatch',
+    `The signing keys in ${folder} are not those of the newest root (${strange.join(', ')}).`,
+    'Restore the keys folder and the store from the same backup.',
+  );
+}
+
+/** The secret keys, when they are as they should be for a while. Throws `keys/*`. */
+export async function checkKeys(db: Database, dataFolder: string): Promise<RoleKeys> {
+  const keys = await readKeys(db, dataFolder);
+  const { expires } = (await ensureKeys(db, dataFolder)).signed;
+  if (expires - Date.now() > WARN_BEFORE_MS) return keys;
+  throw new RapportError(
+    'keys/expiring',
+    `The root of the keys is good until ${new Date(expires).toISOString().slice(0, 10)}; clients then take no update.`,
+    'Run rapport keys rotate.',
+  );
+}
+
+async function readFolder(folder: string): Promise<RoleKeys> {
   try {
     const [rootKey, release, channel] = await Promise.all(
       ROLES.map(async (role) =>
@@ -69,7 +87,7 @@ export async function readKeys(db: Database, dataFolder: string): Promise<RoleKe
 }
 
 /** The root in force, or undefined before `ensureKeys`. */
-export async function newestRoot(db: Database): Promise<Signed<Root> | undefined> {
+export async function newestRoot(db: Queries): Promise<Signed<Root> | undefined> {
   const row = await db
     .selectFrom('roots')
     .select('envelope')
@@ -91,7 +109,8 @@ export async function rootVersion(
   return row && (JSON.parse(row.envelope) as Signed<Root>);
 }
 
-async function makeKeys(dataFolder: string, version: number): Promise<RoleKeys> {
+/** New keys on the disk, of no meaning before a root of that version names them. */
+export async function makeKeys(dataFolder: string, version: number): Promise<RoleKeys> {
   const folder = join(dataFolder, 'keys', String(version));
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const [root, release, channel] = await Promise.all(
@@ -104,7 +123,8 @@ async function makeKeys(dataFolder: string, version: number): Promise<RoleKeys> 
   return { root: root!, release: release!, channel: channel! };
 }
 
-function rootOf(version: number, keys: RoleKeys): Root {
+/** A root that names `keys`, unsigned. */
+export function rootOf(version: number, keys: RoleKeys): Root {
   const role = (name: Role) => ({ keys: [keys[name].id], threshold: 1 });
   return {
     version,
@@ -114,10 +134,18 @@ function rootOf(version: number, keys: RoleKeys): Root {
   };
 }
 
-async function storeRoot(db: Database, envelope: Signed<Root>): Promise<Signed<Root>> {
+/** Puts `root` in force, signed by `signers`, when clients of the root `before` accept it. */
+export async function storeRoot(
+  db: Queries,
+  before: Root | null,
+  root: Root,
+  signers: readonly KeyPair[],
+): Promise<Signed<Root>> {
+  const envelope = await signDocument(root, signers);
+  await acceptRoot(before, envelope, Date.now());
   await db
     .insertInto('roots')
-    .values({ version: envelope.signed.version, envelope: JSON.stringify(envelope) })
+    .values({ version: root.version, envelope: JSON.stringify(envelope) })
     .execute();
   return envelope;
 }

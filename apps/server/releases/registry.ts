@@ -38,11 +38,11 @@ export async function addRelease(
   release: Release,
   origin?: Origin,
 ): Promise<string> {
-  const { release: key } = await readKeys(db, dataFolder);
   const id = await digestOf(release);
-  const envelope = await signDocument(release, [key]);
   await db.transaction().execute(async (tx) => {
     const flagged = (await parentFlag(tx, release)) ?? (origin && (await datasetFlag(tx, origin)));
+    const { release: key } = await readKeys(tx, dataFolder);
+    const envelope = await signDocument(release, [key]);
     await tx
       .insertInto('releases')
       .values({

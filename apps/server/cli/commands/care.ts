@@ -4,9 +4,9 @@ import type { Command } from 'commander';
 import { RapportError } from '@rapport/core';
 import type { Context } from '../../context.ts';
 import { overviewOf } from '../../operator/overview.ts';
-import { renewChannel } from '../../releases/channel.ts';
-import { ensureKeys, readKeys, rotateKeys } from '../../releases/keys.ts';
+import { checkKeys, ensureKeys } from '../../releases/keys.ts';
 import { ownBase } from '../../releases/model.ts';
+import { rotateKeys } from '../../releases/rotate.ts';
 import { audit } from '../../store/audit.ts';
 import { listDevices, revokeDevice } from '../../store/devices.ts';
 import { eraseDevice } from '../../store/erasure.ts';
@@ -63,7 +63,6 @@ export function careCommands(program: Command): void {
     (flags: CommonFlags) =>
       inFolder(flags, async ({ db, dataFolder }, output) => {
         const { signed } = await rotateKeys(db, dataFolder);
-        await renewChannel(db, dataFolder);
         await audit(db, 'cli', 'keys.rotate', { root: signed.version });
         output.answer(signed, listing({ version: signed.version, ...keyIds(signed.roles) }));
       }),
@@ -74,6 +73,8 @@ export function careCommands(program: Command): void {
       inFolder(flags, async (context, output) => {
         const overview = await overviewOf(context);
         output.answer(overview, listing(overview));
+        const keys = await examineKeys(context);
+        if (!keys.ok) output.note(keys.detail);
       }),
   );
   common(program.command('doctor').description('checks store, keys, model and disk')).action(
@@ -120,10 +121,7 @@ function examine(context: Context): Promise<Check[]> {
       const rows = await db.selectFrom('events').select('id').limit(1).execute();
       return rows.length > 0 ? 'readable, holds feedback' : 'readable, empty';
     }),
-    check(
-      'keys',
-      async () => `release key ${(await readKeys(db, dataFolder)).release.id.slice(0, 12)}`,
-    ),
+    examineKeys(context),
     check('model', async () => {
       const base = await ownBase(db);
       for (const { digest } of base.files) await blobs.need(digest);
@@ -137,6 +135,12 @@ function examine(context: Context): Promise<Check[]> {
     }),
   ]);
 }
+
+const examineKeys = ({ db, dataFolder }: Context) =>
+  check(
+    'keys',
+    async () => `release key ${(await checkKeys(db, dataFolder)).release.id.slice(0, 12)}`,
+  );
 
 async function check(name: string, look: () => Promise<string>): Promise<Check> {
   try {
