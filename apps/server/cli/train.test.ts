@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { modelOfClients, ownBase } from '../releases/model.ts';
+import { modelOfClients } from '../releases/channel.ts';
+import { ownBase } from '../releases/model.ts';
 import { anotherBase, contextWithVotes } from '../test-context.ts';
 import { rapport } from './test-cli.ts';
 
