@@ -145,6 +145,22 @@ describe('files', () => {
   });
 });
 
+describe('the limits', () => {
+  test('are those of each network behind a proxy on this machine, and leave files alone', async () => {
+    const { app } = await scene();
+    const proxy = { incoming: { socket: { remoteAddress: '127.0.0.1' } } };
+    const get = async (path: string, address: string) => {
+      const headers = { 'x-forwarded-for': `198.51.100.9, ${address}` };
+      return (await app.request(path, { headers }, proxy)).status;
+    };
+    let status = 200;
+    for (let i = 0; i < 2000 && status === 200; i++) status = await get('/v1/root', '192.0.2.1');
+    expect(status).toBe(429);
+    expect(await get('/v1/root', '192.0.2.2')).toBe(200);
+    expect(await get(`/v1/blobs/${digest}`, '192.0.2.1')).toBe(200);
+  });
+});
+
 describe('every answer', () => {
   test('isolates the page and lets it talk to nobody else', async () => {
     const { app } = await scene();

@@ -9,6 +9,7 @@ import {
 } from '@rapport/core';
 import type { Database, Queries } from '../store/database.ts';
 import { datasetsUpTo } from '../store/datasets.ts';
+import type { ReleaseTable } from '../store/schema.ts';
 import { readKeys } from './keys.ts';
 
 export interface StoredRelease {
@@ -40,9 +41,9 @@ export async function addRelease(
 ): Promise<string> {
   const id = await digestOf(release);
   await db.transaction().execute(async (tx) => {
-    const flagged = (await parentFlag(tx, release)) ?? (origin && (await datasetFlag(tx, origin)));
     const { release: key } = await readKeys(tx, dataFolder);
     const envelope = await signDocument(release, [key]);
+    const flagged = (await parentFlag(tx, release)) ?? (origin && (await datasetFlag(tx, origin)));
     await tx
       .insertInto('releases')
       .values({
@@ -102,20 +103,31 @@ async function datasetFlag(db: Queries, { dataset, since }: Origin): Promise<num
 /** Releases, newest first. */
 export async function listReleases(db: Queries): Promise<StoredRelease[]> {
   const rows = await db.selectFrom('releases').selectAll().orderBy('created_at', 'desc').execute();
-  return rows.map((row) => ({
-    id: row.id,
-    envelope: JSON.parse(row.envelope) as Signed<Release>,
-    dataset: row.dataset,
-    run: row.run,
-    createdAt: row.created_at,
-    flagged: row.flagged_at !== null,
-  }));
+  return rows.map(storedOf);
 }
 
-/** The release of that id, or of the only one that begins so. Throws `release/unknown`. */
+const storedOf = (row: ReleaseTable): StoredRelease => ({
+  id: row.id,
+  envelope: JSON.parse(row.envelope) as Signed<Release>,
+  dataset: row.dataset,
+  run: row.run,
+  createdAt: row.created_at,
+  flagged: row.flagged_at !== null,
+});
+
+/** The release of that id, or the only one whose id begins with so many digits. Throws `release/unknown`. */
 export async function findRelease(db: Queries, name: string): Promise<StoredRelease> {
-  const found = (await listReleases(db)).filter(({ id }) => id.startsWith(name));
-  if (found.length === 1 && name.length >= 4) return found[0]!;
+  // The ids that begin with a name lie between it and the name with a g, which follows all digits.
+  const found = /^[0-9a-f]{4,64}$/.test(name)
+    ? await db
+        .selectFrom('releases')
+        .selectAll()
+        .where('id', '>=', name)
+        .where('id', '<', `${name}g`)
+        .limit(2)
+        .execute()
+    : [];
+  if (found.length === 1) return storedOf(found[0]!);
   throw new RapportError(
     'release/unknown',
     found.length > 1 ? `Several releases begin with ${name}.` : `There is no release ${name}.`,

@@ -2,14 +2,18 @@
 import { Hono } from 'hono';
 import type { Context } from '../context.ts';
 import { notFound } from '../http/answer.ts';
+import { networkOf, RateLimit } from '../http/rate-limit.ts';
 import { currentChannel, modelOfClients } from '../releases/channel.ts';
 import { newestRoot, rootVersion } from '../releases/keys.ts';
 import { findRelease, learnedFrom } from '../releases/registry.ts';
 import { deviceOfRequest } from './bearer.ts';
 
 export function releaseRoutes({ db, dataFolder }: Context) {
+  // Files are not counted: one model is hundreds of pieces.
+  const perNetwork = new RateLimit({ burst: 600, perMinute: 600 });
   return new Hono()
     .use(async (c, next) => {
+      perNetwork.take(networkOf(c));
       await next();
       if (!c.res.headers.has('Cache-Control')) c.header('Cache-Control', 'no-cache');
     })
