@@ -10,7 +10,6 @@ import { ChannelSchema, verifySigned } from '@rapport/core';
 import { openContext } from '../../apps/server/context.ts';
 import { currentChannel } from '../../apps/server/releases/channel.ts';
 import { newestRoot } from '../../apps/server/releases/keys.ts';
-import { useBase } from '../../apps/server/releases/model.ts';
 import { addRelease } from '../../apps/server/releases/registry.ts';
 
 const command = fileURLToPath(new URL('../../apps/server/cli/rapport.mjs', import.meta.url));
@@ -34,7 +33,6 @@ beforeAll(async () => {
     await addRelease(db, data, release('one')),
     await addRelease(db, data, release('another')),
   ];
-  await useBase(db, base);
   await currentChannel(db, data);
   await close();
 });

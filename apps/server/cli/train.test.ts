@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { modelOfClients } from '../releases/channel.ts';
-import { ownBase } from '../releases/model.ts';
+import { modelOfClients, ownBase } from '../releases/model.ts';
 import { anotherBase, contextWithVotes } from '../test-context.ts';
 import { rapport } from './test-cli.ts';
 

@@ -5,16 +5,9 @@ import { temporaryFolder, temporaryStore } from '../store/test-store.ts';
 import { temporaryContext } from '../test-context.ts';
 import { writeAdapter } from '../trainer/peft.ts';
 import { buildRelease } from './build.ts';
-import {
-  currentChannel,
-  halt,
-  modelOfClients,
-  offerCandidate,
-  promote,
-  rollback,
-} from './channel.ts';
+import { currentChannel, halt, offerCandidate, promote, rollback } from './channel.ts';
 import { ensureKeys, newestRoot, readKeys, rootVersion } from './keys.ts';
-import { ownBase } from './model.ts';
+import { modelOfClients, ownBase } from './model.ts';
 import { addRelease, findRelease } from './registry.ts';
 import { rotateKeys } from './rotate.ts';
 
@@ -136,20 +129,6 @@ test('keys that two make at once are those of one of them', async () => {
   expect(one).toEqual(two);
   const root = await acceptRoot(null, one, Date.now());
   await acceptChannel(null, await currentChannel(db, dataFolder), root);
-});
-
-test('a release on another base is no candidate, but may become stable', async () => {
-  const { db, dataFolder, blobs, release } = await scene();
-  const base = { ...(await ownBase(db)), name: 'other', digest: '1'.repeat(64) };
-  const built = await buildRelease(blobs, { base, tokenizerDigest: '0'.repeat(64) });
-  const other = await addRelease(db, dataFolder, built);
-  const own = await release(1);
-  for (const percent of [1, 25])
-    await expect(promote(db, dataFolder, other, percent)).rejects.toThrow(
-      coded('release/other-base'),
-    );
-  await promote(db, dataFolder, other);
-  await expect(offerCandidate(db, dataFolder, own)).rejects.toThrow(coded('release/other-base'));
 });
 
 test('clients load the base of the stable release', async () => {

@@ -5,14 +5,12 @@ import {
   CHANNEL_LIFE_MS,
   RapportError,
   signDocument,
-  type BaseModel,
   type Channel,
   type Signed,
 } from '@rapport/core';
 import { inTransaction, type Database, type Queries } from '../store/database.ts';
 import { recall } from '../store/settings.ts';
 import { readKeys } from './keys.ts';
-import { ownBase } from './model.ts';
 import { findRelease } from './registry.ts';
 
 const RENEW_BEFORE_MS = 3 * 86_400_000;
@@ -32,32 +30,14 @@ export async function currentChannel(db: Database, dataFolder: string): Promise<
 export const renewChannel = (db: Queries, dataFolder: string) =>
   change(db, dataFolder, 'renewed', (channel) => channel);
 
-/** The model whose files clients fetch: the stable release's, or while there is none the server's own. */
-export async function modelOfClients(db: Database, dataFolder: string): Promise<BaseModel> {
-  const { stable } = (await currentChannel(db, dataFolder)).signed;
-  if (stable === 'base') return ownBase(db);
-  return (await findRelease(db, stable)).envelope.signed.base;
-}
-
-/**
- * Offers a release to `percent` of devices beside the stable one. Throws `release/unknown`, and
- * `release/other-base` where clients have another base: one page load knows one base.
- */
+/** Offers a release to `percent` of devices beside the stable one. Throws `release/unknown`. */
 export async function offerCandidate(
   db: Database,
   dataFolder: string,
   name: string,
   percent = FIRST_PERCENT,
 ): Promise<Signed<Channel>> {
-  const { id, envelope } = await findRelease(db, name);
-  const { base } = envelope.signed;
-  const given = await modelOfClients(db, dataFolder);
-  if (base.digest !== given.digest)
-    throw new RapportError(
-      'release/other-base',
-      `Release ${id} needs the base model ${base.name}; clients have ${given.name}.`,
-      'It cannot be tried by a few: promote it at 100 %, and clients fetch its base.',
-    );
+  const { id } = await findRelease(db, name);
   return change(db, dataFolder, `candidate ${id} ${percent} %`, (channel) =>
     withCandidate(channel, id, percent),
   );

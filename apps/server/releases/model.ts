@@ -1,8 +1,9 @@
-// The server's own base model: what clients load while no release is stable.
+// Which base model clients load: the stable release's, or while there is none the server's own.
 import { RapportError, type BaseModel } from '@rapport/core';
 import type { Database } from '../store/database.ts';
 import { recall, remember } from '../store/settings.ts';
-import { addBase, findBase } from './registry.ts';
+import { currentChannel } from './channel.ts';
+import { addBase, findBase, findRelease } from './registry.ts';
 
 /** Makes `base` the server's own model. */
 export async function useBase(db: Database, base: BaseModel): Promise<void> {
@@ -19,4 +20,11 @@ export async function ownBase(db: Database): Promise<BaseModel> {
     'This data folder has no base model yet.',
     'Start the server once, or give a model with --model.',
   );
+}
+
+/** The model whose files clients fetch. */
+export async function modelOfClients(db: Database, dataFolder: string): Promise<BaseModel> {
+  const { stable } = (await currentChannel(db, dataFolder)).signed;
+  if (stable === 'base') return ownBase(db);
+  return (await findRelease(db, stable)).envelope.signed.base;
 }

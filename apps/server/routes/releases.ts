@@ -3,8 +3,9 @@ import { Hono } from 'hono';
 import type { Context } from '../context.ts';
 import { notFound } from '../http/answer.ts';
 import { networkOf, RateLimit } from '../http/rate-limit.ts';
-import { currentChannel, modelOfClients } from '../releases/channel.ts';
+import { currentChannel } from '../releases/channel.ts';
 import { newestRoot, rootVersion } from '../releases/keys.ts';
+import { modelOfClients } from '../releases/model.ts';
 import { findRelease, learnedFrom } from '../releases/registry.ts';
 import { deviceOfRequest } from './bearer.ts';
 

@@ -3,14 +3,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Context } from '../context.ts';
-import {
-  currentChannel,
-  halt,
-  modelOfClients,
-  offerCandidate,
-  promote,
-} from '../releases/channel.ts';
-import { ownBase, useBase } from '../releases/model.ts';
+import { currentChannel, halt, offerCandidate, promote } from '../releases/channel.ts';
+import { modelOfClients, ownBase, useBase } from '../releases/model.ts';
 import { findRelease, learnedFrom } from '../releases/registry.ts';
 import { enrol, listDevices } from '../store/devices.ts';
 import { eraseDevice, readReceipt } from '../store/erasure.ts';
