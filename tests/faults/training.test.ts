@@ -13,8 +13,9 @@ let other: string;
 let misfit: string;
 let data: string;
 let config: string;
-/** Settings of a run that is long enough not to be over before something happens to it. */
+/** Settings of a run that is long enough to be killed in the middle, and of one that does not end by itself. */
 let long: string;
+let endless: string;
 
 beforeAll(async () => {
   [model, other] = [await tinyFolder('llama-tied'), await tinyFolder('qwen2-tied')];
@@ -30,6 +31,8 @@ beforeAll(async () => {
   long = join(data, 'long.json');
   const many = { iterations: 20, promptsPerIteration: 4, maxTokens: 24 };
   await writeFile(long, JSON.stringify({ ...small, ppo: many }));
+  endless = join(data, 'endless.json');
+  await writeFile(endless, JSON.stringify({ ...small, ppo: { ...many, iterations: 10_000 } }));
   const votes = join(data, 'votes.jsonl');
   await writeFile(votes, rows().join('\n'));
   const first = await rapport('feedback', 'import', votes, '--json');
@@ -172,7 +175,7 @@ test('a run is cancelled from another process', async () => {
     const runs = (await rapport('runs', 'list', '--json')).json as unknown as { id: string }[];
     return rapport('runs', 'cancel', runs[0]!.id, '--json');
   };
-  const ended = await run(train('ppo', long), (said) => {
+  const ended = await run(train('ppo', endless), (said) => {
     if (/^ppo/m.test(said)) cancelled ??= cancel();
   });
   expect([ended.code, ended.said]).toEqual([1, expect.stringMatching(/was cancelled.*\n.*resume/)]);
@@ -181,7 +184,7 @@ test('a run is cancelled from another process', async () => {
 
 test('one Ctrl-C, which arrives twice, cancels a run and says how to go on with it', async () => {
   let again: NodeJS.Timeout | undefined;
-  const ended = await run(train('ppo', long), (said, child) => {
+  const ended = await run(train('ppo', endless), (said, child) => {
     if (again || !/^ppo/m.test(said)) return;
     child.kill('SIGINT');
     again = setTimeout(() => child.kill('SIGINT'), 40);
