@@ -70,7 +70,7 @@ export function checkConfig(config: ModelConfig): ModelConfig {
 }
 
 /** The error for a model whose parts contradict each other. */
-export function inconsistent(found: string, expected: string): RapportError {
+function inconsistent(found: string, expected: string): RapportError {
   return new RapportError(
     'weights/inconsistent',
     `The model's description does not hold together: ${found}, expected ${expected}.`,
