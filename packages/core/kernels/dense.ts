@@ -1,6 +1,10 @@
-// Products of two fp32 tensors, both row-major: attention scores, attention sums, LoRA.
+// Products of two fp32 tensors, both row-major: attention scores, attention sums, LoRA. Each number is summed
+// in one order, wherever it lies and however many rows are computed together.
 
-/** out [M, N] = a [M, K] · b [K, N] (+ addend), columns `from`..`to`; one matrix of a batch. */
+/**
+ * out [M, N] = (addend +) a [M, K] · b [K, N], columns `from`..`to`; one matrix of a batch. The sum begins with
+ * the addend: a sum over K in parts, each the addend of the next, is the same to the last bit.
+ */
 export function timesRows(
   a: usize, b: usize, out: usize, addend: usize,
   M: usize, K: usize, N: usize, from: usize, to: usize,
@@ -10,10 +14,11 @@ export function timesRows(
     const line = m * N * 4;
     let n = from;
     for (; n + 16 <= to; n += 16) {
-      let acc0 = f32x4.splat(0);
-      let acc1 = f32x4.splat(0);
-      let acc2 = f32x4.splat(0);
-      let acc3 = f32x4.splat(0);
+      const to0 = line + n * 4;
+      let acc0 = addend ? v128.load(addend + to0) : f32x4.splat(0);
+      let acc1 = addend ? v128.load(addend + to0, 16) : f32x4.splat(0);
+      let acc2 = addend ? v128.load(addend + to0, 32) : f32x4.splat(0);
+      let acc3 = addend ? v128.load(addend + to0, 48) : f32x4.splat(0);
       let at = b + n * 4;
       for (let k: usize = 0; k < K; k++) {
         const x = v128.load32_splat(row + k * 4);
@@ -23,45 +28,37 @@ export function timesRows(
         acc3 = f32x4.add(acc3, f32x4.mul(x, v128.load(at, 48)));
         at += N * 4;
       }
-      const to0 = line + n * 4;
-      if (addend) {
-        acc0 = f32x4.add(acc0, v128.load(addend + to0));
-        acc1 = f32x4.add(acc1, v128.load(addend + to0, 16));
-        acc2 = f32x4.add(acc2, v128.load(addend + to0, 32));
-        acc3 = f32x4.add(acc3, v128.load(addend + to0, 48));
-      }
       v128.store(out + to0, acc0);
       v128.store(out + to0, acc1, 16);
       v128.store(out + to0, acc2, 32);
       v128.store(out + to0, acc3, 48);
     }
     for (; n + 4 <= to; n += 4) {
-      let acc = f32x4.splat(0);
+      let acc = addend ? v128.load(addend + line + n * 4) : f32x4.splat(0);
       let at = b + n * 4;
       for (let k: usize = 0; k < K; k++) {
         acc = f32x4.add(acc, f32x4.mul(v128.load32_splat(row + k * 4), v128.load(at)));
         at += N * 4;
       }
-      if (addend) acc = f32x4.add(acc, v128.load(addend + line + n * 4));
       v128.store(out + line + n * 4, acc);
     }
     for (; n < to; n++) {
-      let sum: f32 = 0;
+      let sum: f32 = addend ? load<f32>(addend + line + n * 4) : 0;
       for (let k: usize = 0; k < K; k++) {
         sum += load<f32>(row + k * 4) * load<f32>(b + (k * N + n) * 4);
       }
-      if (addend) sum += load<f32>(addend + line + n * 4);
       store<f32>(out + line + n * 4, sum);
     }
   }
 }
 
+/** Adds lanes in the order in which `timesColumns` does. */
 // @ts-ignore: decorator
 @inline
 function total(x: v128): f32 {
   return (
-    f32x4.extract_lane(x, 0) + f32x4.extract_lane(x, 1) +
-    (f32x4.extract_lane(x, 2) + f32x4.extract_lane(x, 3))
+    f32x4.extract_lane(x, 0) + f32x4.extract_lane(x, 2) +
+    (f32x4.extract_lane(x, 1) + f32x4.extract_lane(x, 3))
   );
 }
 

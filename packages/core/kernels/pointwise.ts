@@ -168,28 +168,39 @@ function sumOf(x: v128): f32 {
   );
 }
 
-/** e^(x − max) / Σ over rows of `n`. A row of −∞ only gives NaN, as everywhere. */
+/** Added in fp64 and taken away again it leaves multiples of 2⁻³⁶, and sums of those up to 2¹⁷ are exact. */
+const COARSE: f64 = 65536;
+
+/**
+ * e^(x − max) / Σ over rows of `n`. Σ does not depend on the order: zeros in between, where a mask hides tokens,
+ * move nothing. A row of −∞ only gives NaN, as everywhere.
+ */
 export function softmax(x: usize, out: usize, n: usize, from: usize, to: usize): void {
+  const large = f64x2.splat(COARSE);
   for (let row = from; row < to; row++) {
     const source = x + row * n * 4;
     const target = out + row * n * 4;
     let top: f32 = -f32.MAX_VALUE * 2;
     for (let i: usize = 0; i < n; i++) top = max(top, load<f32>(source + i * 4));
     const peak = f32x4.splat(top);
-    let acc = f32x4.splat(0);
+    let acc0 = f64x2.splat(0);
+    let acc1 = f64x2.splat(0);
     let i: usize = 0;
     for (; i + 4 <= n; i += 4) {
       const e = exponential(f32x4.sub(v128.load(source + i * 4), peak));
-      acc = f32x4.add(acc, e);
+      const high = i8x16.shuffle(e, e, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15);
+      acc0 = f64x2.add(acc0, f64x2.sub(f64x2.add(f64x2.promote_low_f32x4(e), large), large));
+      acc1 = f64x2.add(acc1, f64x2.sub(f64x2.add(f64x2.promote_low_f32x4(high), large), large));
       v128.store(target + i * 4, e);
     }
-    let sum = sumOf(acc);
+    const acc = f64x2.add(acc0, acc1);
+    let sum: f64 = f64x2.extract_lane(acc, 0) + f64x2.extract_lane(acc, 1);
     for (; i < n; i++) {
       const e = f32x4.extract_lane(exponential(f32x4.splat(load<f32>(source + i * 4) - top)), 0);
-      sum += e;
+      sum += <f64>e + COARSE - COARSE;
       store<f32>(target + i * 4, e);
     }
-    const inverse: f32 = 1 / sum;
+    const inverse = <f32>(1 / sum);
     const scale = f32x4.splat(inverse);
     for (i = 0; i + 4 <= n; i += 4) v128.store(target + i * 4, f32x4.mul(v128.load(target + i * 4), scale));
     for (; i < n; i++) store<f32>(target + i * 4, load<f32>(target + i * 4) * inverse);

@@ -28,10 +28,7 @@ interface Parts {
   readAtOnce?: number;
   /** Bytes of keys and values that are kept of what was read. */
   cacheBytes?: number;
-  /**
-   * Guesses what a reply says next; replies are the same with any guesses, and with none. By default prompt
-   * lookup, and none on a runtime that rounds coarsely: there they would not be the same.
-   */
+  /** Guesses what a reply says next; replies are the same with any guesses, and with none. By default prompt lookup. */
   lookup?: Pick<PromptLookup, 'begin' | 'propose' | 'observe'> | null | undefined;
 }
 
@@ -60,14 +57,15 @@ export class ChatEngine {
   #speaking = false;
 
   private constructor(parts: Parts, session: Session, sites: LinearSite[]) {
-    const { checkpoint, tokenizer, runtime, readAtOnce = READ_AT_ONCE, lookup } = parts;
+    const { checkpoint, tokenizer, runtime } = parts;
+    const { readAtOnce = READ_AT_ONCE, lookup = new PromptLookup() } = parts;
     const budgetBytes = parts.cacheBytes ?? CACHE_BYTES;
     this.#checkpoint = checkpoint;
     this.#tokenizer = tokenizer;
     this.#session = session;
     this.#sites = sites;
     this.#readAtOnce = readAtOnce;
-    this.#lookup = lookup === undefined && !runtime.isCoarse ? new PromptLookup() : lookup;
+    this.#lookup = lookup;
     this.#lora = adapterFeeds(sites, null);
     this.#newCache = () =>
       new PrefixCache(checkpoint.config, { budgetBytes, memory: runtime.memory });

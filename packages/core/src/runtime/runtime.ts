@@ -25,8 +25,6 @@ export interface TensorMemory {
 export interface Runtime {
   /** Memory of the runtime's own, where it has some: what is used again and again belongs there. */
   readonly memory?: TensorMemory;
-  /** It rounds so coarsely that a token read alone and one read beside others may get visibly other scores. */
-  readonly isCoarse?: boolean;
   load(graph: Graph, weights: (name: string) => Promise<Tensor> | Tensor): Promise<Session>;
   /** Ends the threads that it has of its own, if any. */
   dispose?(): Promise<void>;

@@ -71,7 +71,8 @@ function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Ke
 
 /**
  * A runtime on our own kernels. Weight matrices stay in the integers of the file, activations are
- * rounded to 8 or 16 bits per block of 32, everything else is fp32.
+ * rounded to 8 or 16 bits per block of 32, everything else is fp32. What is computed for a token is the same
+ * to the last bit whatever is computed beside it: rounding would make whole steps of less.
  *
  * @throws RapportError `runtime/memory` when there is no memory to share.
  */
@@ -127,11 +128,6 @@ class SimdRuntime implements Runtime {
   /** To how many bits activations of most 4-bit matrices are rounded: 8 with relaxed SIMD, else 16. */
   get activationBits(): ActivationBits {
     return this.#machine.activationBits;
-  }
-
-  /** Bytes turn differences in the last digit of fp32 into whole steps of 1/127. */
-  get isCoarse(): boolean {
-    return this.activationBits === 8;
   }
 
   /** Bytes of memory in use by weights, caches and scratch space. */
