@@ -110,11 +110,12 @@ export class Voice {
     try {
       const rows = await policy.withTrunk(conversations.map((messages) => this.#rowOf(messages)));
       const scores = await policy.score(rows, this.#adapter);
-      const states = reward && this.#adapter ? await policy.states(rows) : scores;
+      const features =
+        reward && this.#adapter ? await policy.statesAs(rows, featuresOf) : scores.map(featuresOf);
       return rows.map(({ reply }, i) => ({
         tokens: [...reply],
         logprobs: Array.from(scores[i]!.logprobs),
-        ...(reward && { reward: rewardOf(reward, featuresOf(states[i]!)) }),
+        ...(reward && { reward: rewardOf(reward, features[i]!) }),
       }));
     } finally {
       await policy.dispose();

@@ -39,8 +39,8 @@ export async function outlierDevices(
       )) {
         const read = replies.map((reply) => ({ prompt, reply }));
         const trunks = await policy.withTrunk(read, signal);
-        const states = await policy.states(trunks, signal);
-        signed.push({ annotator: device, ranks, replies: states.map(featuresOf) });
+        const features = await policy.statesAs(trunks, featuresOf, signal);
+        signed.push({ annotator: device, ranks, replies: features });
       }
     return outliers(signed, deviations);
   } finally {

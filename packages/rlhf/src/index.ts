@@ -13,11 +13,11 @@ export { AdamW } from './optim/adamw.ts';
 export type { Parameters } from './optim/adamw.ts';
 
 // Training: the model with its trunk kept, judgements as tokens, the methods, the pipeline.
-export { Policy } from './train/policy.ts';
+export { logprobOf, Policy } from './train/policy.ts';
 export type { RowScore } from './train/policy.ts';
 export { demonstrationRows, ordinaryText, questionOf } from './train/demonstrations.ts';
 export type { Demonstration } from './train/demonstrations.ts';
-export { loneVotes, rankingsOf, readBy, thumbsOf } from './train/judgements.ts';
+export { comparedIn, loneVotes, rankingsOf, readBy, thumbsOf } from './train/judgements.ts';
 export { newAdapter, scaleAdapter, shrinkAdapter } from './train/adapter.ts';
 export { NLL_LIMIT, scaleWithin } from './train/scale-within.ts';
 export { cutTo, fitted, partsOf, shortened } from './train/room.ts';
@@ -27,7 +27,7 @@ export type { Ranking } from './train/rankings.ts';
 export { documentRow } from './train/rows.ts';
 export type { Row, TrunkRow } from './train/rows.ts';
 export type { CourseState } from './train/course.ts';
-export { dpoDefaults, trainDpo } from './train/dpo.ts';
+export { dpoDefaults, dpoSteps, trainDpo } from './train/dpo.ts';
 export type { PreparedRanking } from './train/dpo.ts';
 export { ktoDefaults, trainKto } from './train/kto.ts';
 export type { Thumb } from './train/kto.ts';

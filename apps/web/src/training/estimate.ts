@@ -1,7 +1,7 @@
 // How long a run will take, from the speed that was measured and from what there is to learn: an estimate in tokens,
 // since the page has no tokenizer.
 import type { Judgement } from '@rapport/core';
-import { partsOf } from '@rapport/rlhf';
+import { comparedIn, dpoSteps, partsOf } from '@rapport/rlhf';
 import { total } from '../workers/compare.ts';
 import { course, TEXT_MEASURED } from '../workers/course.ts';
 import { roomFor, type Plan } from '../workers/plan.ts';
@@ -20,6 +20,9 @@ const GRAPHS = 4;
 /** Padding, optimiser steps, saving. */
 const REST = 1.15;
 
+/** A prompt and what was said to it. */
+type Judged = Pick<ReturnType<typeof comparedIn>[number], 'prompt' | 'replies'>;
+
 /** Seconds of a run, waiting for the chat left out; undefined where no speed was measured. */
 export function estimateSeconds(
   { speed, budgetTokens }: Plan,
@@ -28,7 +31,7 @@ export function estimateSeconds(
 ): number | undefined {
   if (!speed) return undefined;
   const rows = (judgements: readonly Judgement[]) =>
-    judgements.flatMap((judgement) => lengthsOf(judgement, budgetTokens));
+    judgements.flatMap((judgement) => lengthsOf(judgedIn(judgement), budgetTokens));
   const [learned, apart] = [rows(lessons), rows(heldOut)];
   const text = (method === 'dpo' ? 0 : TEXT_ROWS) + TEXT_MEASURED;
   const read = total(learned) + total(apart) + text * TEXT_TOKENS;
@@ -42,31 +45,13 @@ export function estimateSeconds(
 
 /** A step takes some of the rankings, or of their parts. */
 function dpoTokens(lessons: readonly Judgement[], budgetTokens: number): number {
-  const { epochs, promptsPerStep, minSteps, maxSteps } = course.dpo;
-  const tasks = comparedIn(lessons, budgetTokens).flatMap(({ lengths, ranks }) =>
-    partsOf(lengths, ranks, budgetTokens).map((part) => total(part.map((i) => lengths[i]!))),
-  );
-  const perEpoch = Math.ceil(tasks.length / promptsPerStep);
-  const steps = Math.min(maxSteps, Math.max(minSteps, perEpoch * epochs));
-  const taken = Math.min(promptsPerStep, tasks.length);
-  return (steps * taken * total(tasks)) / Math.max(1, tasks.length);
-}
-
-/** Tokens and ranks of replies that are compared: ranked, edited, or voted on after the same prompt. */
-function comparedIn(lessons: readonly Judgement[], budgetTokens: number) {
-  const voted = new Map<string, { lengths: number[]; ranks: number[] }>();
-  const compared = lessons.flatMap((lesson) => {
-    const lengths = lengthsOf(lesson, budgetTokens);
-    if (lesson.type === 'ranking') return [{ lengths, ranks: lesson.body.ranks }];
-    if (lesson.type === 'edit') return [{ lengths, ranks: [1, 2] }];
-    const key = JSON.stringify(lesson.body.prompt);
-    const same = voted.get(key) ?? { lengths: [], ranks: [] };
-    same.lengths.push(...lengths);
-    same.ranks.push(-lesson.body.value);
-    voted.set(key, same);
-    return [];
+  const tasks = comparedIn(lessons).flatMap((compared) => {
+    const lengths = lengthsOf(compared, budgetTokens);
+    const parts = partsOf(lengths, compared.ranks, budgetTokens);
+    return parts.map((part) => total(part.map((i) => lengths[i]!)));
   });
-  return [...compared, ...voted.values()];
+  const taken = Math.min(course.dpo.promptsPerStep, tasks.length);
+  return (dpoSteps(tasks.length, course.dpo) * taken * total(tasks)) / Math.max(1, tasks.length);
 }
 
 /** Each reply is also read after another's prompt, and scored there at each step. */
@@ -86,17 +71,21 @@ function practiceTokens(rows: readonly number[], lessons: readonly Judgement[]):
   return iterations * (replies * each + rest.minibatches * rest.ptxRows * TEXT_TOKENS);
 }
 
-/** About how many tokens each row of a judgement has, cut to the room there is. */
-function lengthsOf({ body }: Judgement, budgetTokens: number): number[] {
+/** About how many tokens each row has, cut to the room there is. */
+function lengthsOf({ prompt, replies }: Judged, budgetTokens: number): number[] {
   const { longestPrompt, longestRow } = roomFor(budgetTokens);
-  const turns = body.prompt.map(({ content }) => TURN_TOKENS + tokensOf(content));
-  const prompt = Math.min(longestPrompt, TURN_TOKENS + total(turns));
-  const replies = 'replies' in body ? body.replies : [body.reply];
-  const spoken = replies.map(
-    ({ text, provenance }) => provenance?.tokens?.length || tokensOf(text),
+  const turns = prompt.map(({ content }) => TURN_TOKENS + tokensOf(content));
+  const read = Math.min(longestPrompt, TURN_TOKENS + total(turns));
+  return replies.map(({ text, provenance }) =>
+    Math.min(longestRow, read + (provenance?.tokens?.length || tokensOf(text))),
   );
-  const written = 'text' in body ? [tokensOf(body.text)] : [];
-  return [...written, ...spoken].map((reply) => Math.min(longestRow, prompt + reply));
+}
+
+/** The replies of a judgement: of an edit the person's text, too. */
+function judgedIn({ body }: Judgement): Judged {
+  const { prompt } = body;
+  if ('replies' in body) return { prompt, replies: body.replies };
+  return { prompt, replies: 'text' in body ? [{ text: body.text }, body.reply] : [body.reply] };
 }
 
 const tokensOf = (text: string): number => new TextEncoder().encode(text).length / TOKEN_BYTES;

@@ -15,6 +15,7 @@ import {
   featuresOf,
   fitted,
   ktoDefaults,
+  logprobOf,
   NLL_LIMIT,
   Policy,
   ppoDefaults,
@@ -197,7 +198,7 @@ export async function* teach(
     const nllBefore = total(refSums.slice(-TEXT_MEASURED));
     const costOf = async (scale: number) => {
       const scores = await policy.score(answers, scaleAdapter(adapter, scale), { signal });
-      return total(scores.map(sumOf)) / nllBefore - 1;
+      return total(scores.map(logprobOf)) / nllBefore - 1;
     };
     yield { kind: 'stage', stage: 'comparing', done: 0, of: apart(read).length };
     const { scale } = await scaleWithin(NLL_LIMIT, await costOf(1), costOf);
@@ -205,7 +206,7 @@ export async function* teach(
     const compared = compare(measured, {
       lengths: apart(read).map(({ reply }) => reply.length),
       before: apart(refSums),
-      after: (yield* reader.score(apart(read), adapter)).map(sumOf),
+      after: (yield* reader.score(apart(read), adapter)).map(logprobOf),
     });
     const comparison = { ...compared, scale };
     return { adapter, comparison, tokensTrained: policy.tokensTrained };
@@ -283,7 +284,11 @@ class Reader {
     const reward =
       ranked &&
       trainReward(featuresIn(ranked, scores), scores.slice(-TEXT_MEASURED).map(featuresOf));
-    const done: ReadRows = { rows: read, refSums: scores.map(sumOf), ...(reward && { reward }) };
+    const done: ReadRows = {
+      rows: read,
+      refSums: scores.map(logprobOf),
+      ...(reward && { reward }),
+    };
     await shelf.save('read', done);
     return done;
   }
@@ -329,9 +334,6 @@ function asVotes({ type, body }: Judgement): Judgement[] {
     return [{ type: 'vote', body: { prompt: body.prompt, reply, value: rank === best ? 1 : -1 } }];
   });
 }
-
-/** Σ log π of a reply. */
-const sumOf = ({ logprobs }: RowScore): number => logprobs.reduce((a, b) => a + b, 0);
 
 /** Rankings with what the reward model reads; `scores` begins with theirs. */
 function featuresIn(rankings: readonly Ranking[], scores: readonly RowScore[]) {

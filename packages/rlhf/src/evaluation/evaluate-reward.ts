@@ -4,6 +4,7 @@ import { Policy } from '../train/policy.ts';
 import type { Ranking } from '../train/rankings.ts';
 import { disagreement, featuresOf, rewardOf, trainReward } from '../train/reward.ts';
 import type { RankedReplies, Readout, RewardOptions } from '../train/reward.ts';
+import { promptKey } from '../train/rows.ts';
 import { rewardReport } from './reward-report.ts';
 import type { RewardReport } from './reward-report.ts';
 
@@ -38,9 +39,10 @@ export async function* evaluateReward(
       );
       const withTrunk = await policy.withTrunk(rows, signal);
       const features = (await policy.statesAs(withTrunk, featuresOf, signal)).values();
-      for (const { prompt, replies, ranks, annotator } of some) {
+      for (const ranking of some) {
+        const { replies, ranks, annotator } = ranking;
         const read = replies.map(() => features.next().value!);
-        ranked.push({ replies: read, ranks, annotator, prompt: prompt.join() });
+        ranked.push({ replies: read, ranks, annotator, prompt: promptKey(ranking) });
       }
       yield { stage: 'score', step: ranked.length, of: all.length };
     }

@@ -1,6 +1,7 @@
 // Golden pairs: fixed prompts with a plainly better and a plainly worse reply. Nobody's taste decides them, so a
 // policy that has come to prefer the worse ones has learned something else than taste.
 import type { Adapter } from '@rapport/core';
+import { logprobOf } from '../train/policy.ts';
 import type { Policy, RowScore } from '../train/policy.ts';
 
 /** Tokens; the replies with their end-of-turn token. */
@@ -37,5 +38,4 @@ export async function goldenErrors(
   };
 }
 
-const meanOf = ({ logprobs }: RowScore): number =>
-  logprobs.reduce((a, b) => a + b, 0) / logprobs.length;
+const meanOf = (score: RowScore): number => logprobOf(score) / score.tokens;

@@ -3,9 +3,9 @@
 import { Random } from '@rapport/core';
 import type { Adapter } from '@rapport/core';
 import type { SampledReply, Speaker } from '../rollout/speaker.ts';
-import type { Policy, RowScore, RowStates } from '../train/policy.ts';
+import type { Policy, RowScore } from '../train/policy.ts';
 import { featuresOf, rewardOf } from '../train/reward.ts';
-import type { RewardModel } from '../train/reward.ts';
+import type { ReplyFeatures, RewardModel } from '../train/reward.ts';
 import { preference, winRate } from './win-rate.ts';
 import type { Interval } from './win-rate.ts';
 
@@ -65,7 +65,7 @@ export async function* ownArena(
 > {
   const { maxTokens, temperature, reward } = spec;
   const [ours, theirs] = [new Side(), new Side()];
-  const speak = async function* (side: Side, adapter: Adapter | null, round: number) {
+  const speak = async function* (adapter: Adapter | null, round: number) {
     const options = { replies: 1, maxTokens, temperature, seed: spec.seed + round };
     const run = speaker.sample(spec.prompts, { ...options, adapter, ...(signal && { signal }) });
     const before = ours.replies.length + theirs.replies.length;
@@ -91,7 +91,7 @@ export async function* ownArena(
   let interval: Interval | undefined;
   let kl = NaN;
   for (let round = 0; ; round++) {
-    const spoken = yield* speak(ours, spec.adapter, round);
+    const spoken = yield* speak(spec.adapter, round);
     const rows = await read(spoken);
     const base = await policy.score(rows, null, scored);
     ours.replies.push(...spoken);
@@ -100,11 +100,11 @@ export async function* ownArena(
       const some = <T>(all: readonly T[]) => all.filter((_, i) => i % every === 0);
       kl = klOf(await policy.score(some(rows), spec.adapter, scored), some(base));
     }
-    const others = yield* speak(theirs, spec.current, round);
+    const others = yield* speak(spec.current, round);
     theirs.replies.push(...others);
     if (!reward) break;
-    ours.judge(base, reward);
-    theirs.judge(await policy.states(await read(others), signal), reward);
+    ours.judge(base.map(featuresOf), reward);
+    theirs.judge(await policy.statesAs(await read(others), featuresOf, signal), reward);
     interval = winRate(ours.scores, theirs.scores, new Random(99), {
       win: preference,
       tail: TAILS[round]!,
@@ -129,8 +129,8 @@ class Side {
   scores: number[][] = [];
 
   /** Takes in what is thought of the newest replies. */
-  judge(states: readonly RowStates[], reward: RewardModel): void {
-    const scores = states.map((one) => rewardOf(reward, featuresOf(one)) / reward.gain);
+  judge(replies: readonly ReplyFeatures[], reward: RewardModel): void {
+    const scores = replies.map((one) => rewardOf(reward, one) / reward.gain);
     this.scores = scores.map((score, p) => [...(this.scores[p] ?? []), score]);
   }
 

@@ -122,7 +122,7 @@ export async function* trainDpo(
   const { random, adapter, adam } = course;
   const parameters = parametersOf(adapter);
   const perEpoch = Math.ceil(tasks.length / config.promptsPerStep);
-  const of = Math.min(config.maxSteps, Math.max(config.minSteps, perEpoch * config.epochs));
+  const of = dpoSteps(tasks.length, config);
   // In a large set every ranking counts; in a small one, seen again and again, steps of one size do.
   const fewest = perEpoch > config.minSteps ? 1 : config.promptsPerStep;
   const lossOf = (p: PolicyOutputs): LossParts => {
@@ -201,6 +201,15 @@ export async function* trainDpo(
   } finally {
     await trainer.dispose();
   }
+}
+
+/** Optimiser steps that learn from so many rankings. */
+export function dpoSteps(
+  rankings: number,
+  config: Pick<DpoConfig, 'epochs' | 'minSteps' | 'maxSteps' | 'promptsPerStep'>,
+): number {
+  const perEpoch = Math.ceil(rankings / config.promptsPerStep);
+  return Math.min(config.maxSteps, Math.max(config.minSteps, perEpoch * config.epochs));
 }
 
 function taskOf({ rows, refSums, ranks }: PreparedRanking): Task[] {

@@ -11,16 +11,17 @@ interface Judged {
   ranks: number[];
 }
 
+/** What judgements prefer to what: rankings, edits above what was edited, opposite votes on one prompt. */
+export const comparedIn = (judgements: readonly Judgement[]): Judged[] =>
+  [...judgements.flatMap(judgedOf), ...votedOn(judgements)].filter(({ ranks }) => decides(ranks));
+
 /** Rankings of all judgements that prefer anything to anything. */
 export function rankingsOf(judgements: readonly Judgement[], tokenizer: Tokenizer): Ranking[] {
-  const judged = judgements.flatMap((judgement) => judgedOf(judgement));
-  return [...judged, ...votedOn(judgements)]
-    .filter(({ ranks }) => decides(ranks))
-    .map(({ prompt, replies, ranks }) => ({
-      prompt: tokenizer.encodeChat(prompt, { addGenerationPrompt: true }),
-      replies: replies.map((reply) => tokensOf(reply, tokenizer)),
-      ranks,
-    }));
+  return comparedIn(judgements).map(({ prompt, replies, ranks }) => ({
+    prompt: tokenizer.encodeChat(prompt, { addGenerationPrompt: true }),
+    replies: replies.map((reply) => tokensOf(reply, tokenizer)),
+    ranks,
+  }));
 }
 
 /**

@@ -21,6 +21,7 @@ import { NLL_LIMIT, scaleWithin } from './scale-within.ts';
 import { featuresOf, rewardOf, trainReward } from './reward.ts';
 import type { RankedReplies, ReplyFeatures, RewardModel, RewardOptions } from './reward.ts';
 import type { RewardReport } from '../evaluation/reward-report.ts';
+import { promptKey } from './rows.ts';
 import type { Row, TrunkRow } from './rows.ts';
 import { sftDefaults, trainSft } from './sft.ts';
 import type { SftConfig, SftRecord, SftState } from './sft.ts';
@@ -350,7 +351,7 @@ const rowCount = (prepared: readonly PreparedRanking[]): number =>
   prepared.reduce((sum, { rows }) => sum + rows.length, 0);
 
 const distinct = (prompts: readonly (readonly number[])[]): (readonly number[])[] => [
-  ...new Map(prompts.map((prompt) => [prompt.join(), prompt])).values(),
+  ...new Map(prompts.map((prompt) => [promptKey({ prompt }), prompt])).values(),
 ];
 
 /** The best and worst replies of every ranking that decides anything. */
@@ -423,7 +424,7 @@ function regroup(
       replies: mine.map(({ features }) => features),
       refSums: mine.map(({ logprob }) => logprob),
       ranks,
-      prompt: prompt.join(),
+      prompt: promptKey({ prompt }),
     };
   });
 }

@@ -129,12 +129,10 @@ export class Policy {
     );
   }
 
-  /** Hidden states of rows under the base, in the order given: what a reward model reads, without the head's work. */
-  states(rows: readonly TrunkRow[], signal?: AbortSignal): Promise<RowStates[]> {
-    return this.statesAs(rows, same, signal);
-  }
-
-  /** What `read` makes of each row's states, which live no longer than their batch. */
+  /**
+   * What `read` makes of each row's states under the base, in the order given: what a reward model reads, without the
+   * head's work. States live no longer than their batch.
+   */
   async statesAs<T>(
     rows: readonly TrunkRow[],
     read: (states: RowStates) => T,

@@ -2,6 +2,7 @@
 // ranking's neighbours. No model is needed to know them.
 import type { ChatMessage, Judgement, Tokenizer } from '@rapport/core';
 import type { Ranking } from './rankings.ts';
+import { lengthOf } from './rows.ts';
 import type { Row } from './rows.ts';
 
 /** All in tokens. */
@@ -41,7 +42,7 @@ export const cutTo =
 /** A ranking cut, and where all replies together are too much for one run, taken apart. */
 export function fitted(ranking: Ranking, room: Room): Ranking[] {
   const rows = ranking.replies.map((reply) => cutTo(room)({ prompt: ranking.prompt, reply }));
-  const lengths = rows.map(({ prompt, reply }) => prompt.length + reply.length);
+  const lengths = rows.map(lengthOf);
   return partsOf(lengths, ranking.ranks, room.budgetTokens).map((part) => ({
     prompt: rows[0]!.prompt,
     replies: part.map((i) => rows[i]!.reply),

@@ -117,7 +117,7 @@ describe.each(['llama-tied', 'qwen3-tied', 'gpt2'] as const)('%s', (name) => {
 
   it('reads the states of the base that it scores with', async () => {
     const scores = await policy.score(rows, null);
-    const states = await policy.states(rows);
+    const states = await policy.statesAs(rows, (one) => one);
     states.forEach(({ tokens, hidden }, i) => {
       expect(tokens).toBe(rows[i]!.reply.length);
       expect(hidden).toEqual(scores[i]!.hidden);

@@ -161,7 +161,8 @@ export class Layout<R extends Row = Row> {
   }
 }
 
-const promptKey = ({ prompt }: Row): string => prompt.join();
+/** What tells prompts apart. */
+export const promptKey = ({ prompt }: Pick<Row, 'prompt'>): string => prompt.join();
 
 /**
  * Batches of a budget of padded tokens each: replies to one prompt together where that is less work, the rest
