@@ -15,7 +15,7 @@ const KL_REPLIES = 40;
  * What a bound may err by in each round, together 5 %: the first round decides unless it is close, and then a second
  * one is worth its time.
  */
-const TAILS = [0.03, 0.02];
+const TAILS = [0.01, 0.04];
 
 export interface ArenaSpec {
   readonly adapter: Adapter;

@@ -1,7 +1,7 @@
 // The graphs of training. The trunk (layers below the adapter) is constant and is run once per row; the
 // upper part turns its output into log-probabilities of reply tokens, a loss, and gradients.
 import { buildModel, Graph, linearSites, op } from '@rapport/core';
-import type { Dropout, ModelConfig, Value } from '@rapport/core';
+import type { Dropout, ModelConfig, ModelGraph, Value } from '@rapport/core';
 import { gradients } from '../autodiff/gradients.ts';
 import { withinBudget } from '../autodiff/recompute.ts';
 import type { Sizes } from '../autodiff/recompute.ts';
@@ -30,15 +30,37 @@ export function trunkGraph(config: ModelConfig, to: number): Graph {
   return graph;
 }
 
-/** trunk [B, T, D] → hidden [N, D]: final states of the base at `select` [N, 2]. */
+/** trunk [B, T, D] → hidden [N, 3·D]: what is read of the base at `select` [N, 2], as `readAt` says. */
 export function statesGraph(config: ModelConfig, from: number): Graph {
   const graph = new Graph();
   const trunk = graph.input('trunk', 'float32', ['B', 'T', config.hidden]);
   const model = buildModel(graph, config, new Set());
   const select = graph.input('select', 'int64', ['N', 2]);
-  const upper = model.layers(trunk, from, config.layers);
-  graph.output('hidden', model.finalNorm(op.gatherND(upper, select)));
+  const depths = depthsOf(model, trunk, from);
+  const final = model.finalNorm(op.gatherND(depths.at(-1)!, select));
+  graph.output('hidden', readAt(select, final, depths, config.layers));
   return graph;
+}
+
+/** The trunk, and the output of every layer from `from` on. */
+function depthsOf(model: ModelGraph, trunk: Value, from: number): Value[] {
+  const depths = [trunk];
+  for (let i = from; i < model.config.layers; i++) {
+    depths.push(model.layers(depths.at(-1)!, i, i + 1));
+  }
+  return depths;
+}
+
+/**
+ * [N, 3·D]: final states, then those after three quarters and after half of all layers, or those of the trunk where that
+ * is longer. The last layers know the next token; what has been said is plainer in the middle (docs/log.md).
+ */
+function readAt(select: Value, final: Value, depths: readonly Value[], layers: number): Value {
+  const middle = [0.75, 0.5].map((share) => {
+    const above = Math.floor(layers * (1 - share));
+    return op.gatherND(depths.at(-1 - above) ?? depths[0]!, select);
+  });
+  return op.concat([final, ...middle], 1);
 }
 
 /** What a loss can be written with: N is the number of selected reply tokens of the batch, B its rows. */
@@ -62,7 +84,7 @@ export interface LossParts {
 }
 
 /**
- * trunk [B, T, D] → logprobs [N], hidden [N, D]; with `training` also `loss` and `grad.<input>`.
+ * trunk [B, T, D] → logprobs [N] and hidden [N, 3·D] (`readAt`); with `training`, for hidden, `loss` and `grad.<input>`.
  *
  * Inputs: `trunk`, `positions` [B, T], `mask`, `select` [N, 2] (row, position that predicts), `targets` [N],
  * `inverseTemperature` scalar, the adapter, and what the loss asks for.
@@ -85,19 +107,14 @@ export function policyGraph(
   const select = graph.input('select', 'int64', ['N', 2]);
   const targets = graph.input('targets', 'int64', ['N']);
   const inverseTemperature = graph.input('inverseTemperature', 'float32', []);
-  const layers = [];
-  let upper = trunk;
-  for (let i = place.fromLayer; i < config.layers; i++) {
-    const to = model.layers(upper, i, i + 1);
-    layers.push({ from: upper, to });
-    upper = to;
-  }
+  const depths = depthsOf(model, trunk, place.fromLayer);
+  const layers = depths.slice(1).map((to, i) => ({ from: depths[i]!, to }));
   const recompute = training?.memory ? withinBudget(graph, layers, training.memory) : [];
-  const hidden = model.finalNorm(op.gatherND(upper, select));
+  const hidden = model.finalNorm(op.gatherND(depths.at(-1)!, select));
   const logprobs = tokenLogprobs(op.mul(hidden, inverseTemperature), model.head(), targets);
   graph.output('logprobs', logprobs);
   if (!training) {
-    graph.output('hidden', hidden);
+    graph.output('hidden', readAt(select, hidden, depths, config.layers));
     return graph;
   }
   const {

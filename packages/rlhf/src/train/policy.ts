@@ -23,7 +23,10 @@ import type { Row, TrunkRow } from './rows.ts';
 export interface RowStates {
   /** Of the reply. */
   readonly tokens: number;
-  /** Final hidden states [(tokens + 1)·D]: at the positions before each reply token, then at the last one. */
+  /**
+   * Hidden states [(tokens + 1)·S], the final ones first among those of a token (`statesGraph`): at the positions before
+   * each reply token, then at the last one.
+   */
   readonly hidden: Float32Array;
 }
 

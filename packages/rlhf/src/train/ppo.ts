@@ -23,7 +23,7 @@ import { Course } from './course.ts';
 import type { CourseState, Keeping } from './course.ts';
 import { stopAfter, stopOf } from './guards.ts';
 import type { Limits, Stop } from './guards.ts';
-import type { Policy } from './policy.ts';
+import type { Policy, RowScore } from './policy.ts';
 import { disagreement, featuresOf, rewardOf } from './reward.ts';
 import type { RewardModel } from './reward.ts';
 import { batchesOf } from './rows.ts';
@@ -180,7 +180,7 @@ export async function* trainPpo(
     epsilon: 1e-5,
   });
   const { adapter, adam } = course;
-  const size = policy.checkpoint.config.hidden;
+  const size = reward.mean.length;
   const value: Parameters = resume
     ? copyParameters(resume.value)
     : new Map([
@@ -286,7 +286,7 @@ export async function* trainPpo(
       const old = await policy.score(rows, adapter, options);
       const ref = await policy.score(rows, null, options);
       const experience = rows.map((row, i): Experience => {
-        const features = standardised(ref[i]!.hidden, row.reply.length, reward);
+        const features = standardised(ref[i]!, reward);
         const values = valuesOf(features, value, size);
         const judged = featuresOf(ref[i]!);
         const score = rewardOf(reward, judged, config.caution);
@@ -494,17 +494,19 @@ function klPerToken(experience: readonly Experience[]): number {
   return kl / tokens;
 }
 
-/** The first `count` hidden states, standardised as the reward model does. */
+/** The states before each token of a reply, standardised as the reward model does. */
 function standardised(
-  hidden: Float32Array,
-  count: number,
+  { hidden, tokens }: RowScore,
   { mean, deviation }: RewardModel,
 ): Float32Array {
   const size = mean.length;
-  const out = new Float32Array(count * size);
-  for (let i = 0; i < out.length; i++) {
-    const x = (hidden[i]! - mean[i % size]!) / deviation[i % size]!;
-    out[i] = Math.max(-10, Math.min(10, x)) / Math.sqrt(size);
+  const width = hidden.length / (tokens + 1);
+  const out = new Float32Array(tokens * size);
+  for (let t = 0; t < tokens; t++) {
+    for (let i = 0; i < size; i++) {
+      const x = (hidden[t * width + i]! - mean[i]!) / deviation[i]!;
+      out[t * size + i] = Math.max(-10, Math.min(10, x)) / Math.sqrt(size);
+    }
   }
   return out;
 }

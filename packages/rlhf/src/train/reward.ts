@@ -13,7 +13,7 @@ import type { HeadOptions, RankedFeatures } from './reward-head.ts';
 /** Which hidden states a reply's score is read from. */
 export type Readout = 'mean' | 'last';
 
-/** What a reply's score is read from, each [D]. */
+/** What a reply's score is read from, each as wide as the states of a token (`statesGraph`), final ones first. */
 export interface ReplyFeatures extends Readonly<Record<Readout, Float64Array>> {
   readonly tokens: number;
 }
@@ -52,7 +52,7 @@ export interface RewardOptions extends HeadOptions {
 }
 
 const READOUTS: readonly Readout[] = ['mean', 'last'];
-const PENALTIES = [0.03, 0.3, 1, 3];
+const PENALTIES = [0.1, 0.3, 1, 3, 10];
 const FOLDS = 5;
 const FIT_STEPS = 200;
 const HEADS = 5;
@@ -115,7 +115,8 @@ export const disagreement = (model: Heads, reply: ReplyFeatures): number =>
 
 function headScores(model: Heads, reply: ReplyFeatures): number[] {
   const { mean, deviation, gain, bias } = model;
-  const x = reply[model.readout].map((value, i) => (value - mean[i]!) / deviation[i]!);
+  const read = reply[model.readout].subarray(0, mean.length);
+  const x = read.map((value, i) => (value - mean[i]!) / deviation[i]!);
   return model.heads.map((w) => gain * dot(w, x) + bias);
 }
 
