@@ -153,6 +153,19 @@ describe('scores that are only read', () => {
     await policy.dispose();
   });
 
+  it('are of the end and of the middle of the model', async () => {
+    const policy = new Policy(checkpoint, runtime);
+    const { hidden: size, layers } = checkpoint.config;
+    expect(policy.place.fromLayer).toBe(layers / 2);
+    const rows = await policy.withTrunk(rowsOf(5, new Random(4)));
+    const states = await policy.statesAs(rows, ({ hidden }) => hidden);
+    for (const [r, { prompt, trunk }] of rows.entries()) {
+      const middle = states[r]!.filter((_, i) => i % (3 * size) >= 2 * size);
+      expect(middle).toEqual(trunk.subarray((prompt.length - 1) * size));
+    }
+    await policy.dispose();
+  });
+
   it.each(['dpo', 'kto', 'ppo'] as const)('are all that %s keeps of judgements', async (method) => {
     const random = new Random(3);
     const kept = vi.spyOn(Policy.prototype, 'score');
