@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { AdamW, clipNorm } from './adamw.ts';
+import { minimise } from './lbfgs.ts';
 import { Random } from '@rapport/core';
 import { rateAt } from './schedule.ts';
 
@@ -102,5 +103,39 @@ describe('random numbers', () => {
     const mean = x.reduce((a, b) => a + b) / x.length;
     expect(Math.abs(mean)).toBeLessThan(0.03);
     expect(Math.abs(x.reduce((a, b) => a + (b - mean) ** 2, 0) / x.length - 1)).toBeLessThan(0.05);
+  });
+});
+
+describe('L-BFGS', () => {
+  it('finds the least value of an ill-conditioned quadratic', () => {
+    const scales = [1, 10, 100, 1000];
+    const at = (x: Float64Array) => ({
+      value: x.reduce((sum, xi, i) => sum + (scales[i]! / 2) * (xi - i) ** 2, 0),
+      gradient: x.map((xi, i) => scales[i]! * (xi - i)),
+    });
+    const least = minimise(at, Float64Array.of(5, -3, 20, 1));
+    least.forEach((xi, i) => expect(xi).toBeCloseTo(i, 6));
+    expect(minimise(at, least)).toBe(least);
+  });
+
+  it('solves logistic regression with a penalty as a slow descent does', () => {
+    const random = new Random(3);
+    const rows = Array.from({ length: 30 }, () => [random.normal(), random.normal(), 1]);
+    const labels = rows.map(([a]) => Number(a! + random.normal() > 0));
+    const at = (w: Float64Array) => {
+      let value = 0.05 * w.reduce((sum, wi) => sum + wi * wi, 0);
+      const gradient = w.map((wi) => 0.1 * wi);
+      rows.forEach((row, r) => {
+        const x = row.reduce((sum, xi, k) => sum + xi * w[k]!, 0);
+        value += Math.log1p(Math.exp(x)) - labels[r]! * x;
+        row.forEach((xi, k) => {
+          gradient[k]! += (1 / (1 + Math.exp(-x)) - labels[r]!) * xi;
+        });
+      });
+      return { value, gradient };
+    };
+    let slow = new Float64Array(3);
+    for (let i = 0; i < 5000; i++) slow = slow.map((wi, k) => wi - 0.02 * at(slow).gradient[k]!);
+    minimise(at, new Float64Array(3)).forEach((wi, k) => expect(wi).toBeCloseTo(slow[k]!, 6));
   });
 });

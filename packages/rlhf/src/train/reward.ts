@@ -7,7 +7,8 @@ import { rewardReport } from '../evaluation/reward-report.ts';
 import type { RewardReport } from '../evaluation/reward-report.ts';
 import { pairsOf } from './rankings.ts';
 import type { RowStates } from './policy.ts';
-import { dot, fitHead } from './reward-head.ts';
+import { dot } from '../optim/lbfgs.ts';
+import { fitHead } from './reward-head.ts';
 import type { HeadOptions, RankedFeatures } from './reward-head.ts';
 
 /** Which hidden states a reply's score is read from. */
@@ -54,7 +55,6 @@ export interface RewardOptions extends HeadOptions {
 const READOUTS: readonly Readout[] = ['mean', 'last'];
 const PENALTIES = [0.1, 0.3, 1, 3, 10];
 const FOLDS = 5;
-const FIT_STEPS = 200;
 const HEADS = 5;
 
 /**
@@ -159,8 +159,7 @@ function standardise(rankings: readonly RankedReplies[], readout: Readout): Prob
 /** One head on everything, or several on prompts drawn with replacement. */
 function fitHeads({ prompts, mean }: Problem, l2: number, options: RewardOptions): Float32Array[] {
   const { heads = HEADS, seed = 0 } = options;
-  const fit = (drawn: readonly RankedFeatures[]) =>
-    fitHead(drawn, mean.length, { ...options, l2, steps: FIT_STEPS });
+  const fit = (drawn: readonly RankedFeatures[]) => fitHead(drawn, mean.length, { ...options, l2 });
   if (heads === 1) return [fit(prompts)];
   const random = new Random(seed);
   return Array.from({ length: heads }, () =>
@@ -178,7 +177,7 @@ function crossValidate(
   const folds = Math.min(FOLDS, new Set(places).size);
   const heads = Array.from({ length: folds }, (_, fold) => {
     const train = prompts.filter((_, p) => places[p]! % folds !== fold);
-    return fitHead(train, mean.length, { ...options, l2, steps: FIT_STEPS / 2 });
+    return fitHead(train, mean.length, { ...options, l2 });
   });
   return rewardReport(
     rankings.map(({ replies, ranks, annotator }, p) => ({
