@@ -51,7 +51,7 @@ export const dpoDefaults: DpoConfig = {
   lengthNormalised: false,
   lrPeak: 1e-3,
   epochs: 1,
-  minSteps: 32,
+  minSteps: 28,
   maxSteps: Infinity,
   promptsPerStep: 4,
   chosenNll: 0.2,
