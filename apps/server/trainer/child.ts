@@ -30,7 +30,7 @@ import type { RunSpec } from './spec.ts';
 const ORDINARY_TEXT = fileURLToPath(new URL('./ordinary-text.jsonl', import.meta.url));
 const LONGEST_DEMONSTRATION = 1024;
 /** How the result is compared with the release in use; `config.arena` changes it. */
-const ARENA = { prompts: 85, maxTokens: 256, temperature: 0.9 };
+const ARENA = { prompts: 70, maxTokens: 256, temperature: 0.9 };
 /** Rows of ordinary text mixed in, and rows measured; `config.text` changes it. */
 const TEXT = { mixed: 64, measured: 40 };
 

@@ -225,10 +225,10 @@ describe('DPO', () => {
     }
   });
 
-  it('takes 32 steps of a small set, one epoch of a large one, and more epochs where they are asked for', async () => {
+  it('takes 28 steps of a small set, one epoch of a large one, and more epochs where they are asked for', async () => {
     const steps = async (config: Partial<DpoConfig>) => (await dpo(config)).records.length;
     const { minSteps } = dpoDefaults;
-    expect([minSteps, await steps({ minSteps })]).toEqual([32, 32]);
+    expect([minSteps, await steps({ minSteps })]).toEqual([28, 28]);
     // Twelve rankings at most, four at a time: three steps an epoch.
     expect(await steps({ minSteps: 2 })).toBe(3);
     expect(await steps({ minSteps: 2, epochs: 3 })).toBe(9);
