@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { dpoDefaults, ktoDefaults, ppoDefaults } from '@rapport/rlhf';
-import { checkConfig } from './config.ts';
+import { checkConfig, checkMethods } from './config.ts';
 
 const refusal = (config: Record<string, unknown>) => {
   try {
@@ -55,4 +55,10 @@ test.each<[string, Record<string, unknown>]>([
       remedy: expect.stringMatching(/^Its names are \w+, \w+/),
     }),
   );
+});
+
+test('where only methods can be told how to learn, everything else is refused', () => {
+  checkMethods({ dpo: { beta: 0.1 }, reward: { heads: 1 } });
+  expect(() => checkMethods({ gate: { kl: 1 } })).toThrow('The config is wrong at gate');
+  expect(() => checkMethods({ dpo: { beta: 0 } })).toThrow('"dpo" of the config is wrong at beta');
 });

@@ -122,6 +122,9 @@ const GROUPS = {
   }),
 };
 
+/** Groups that say how something is learned. */
+const METHODS = ['reward', 'dpo', 'kto', 'sft', 'ppo'];
+
 const elsewhere = v.unknown();
 const Config = group({
   seed: integer,
@@ -134,7 +137,17 @@ const Config = group({
 /** Throws `train/bad-config` for a name that does not exist or a value out of its range. */
 export function checkConfig(config: Record<string, unknown>): void {
   limitsOf(Config, undefined, config);
+  checkGroups(config, Object.keys(GROUPS));
+}
+
+/** The same for what only says how methods learn. */
+export function checkMethods(config: Record<string, unknown>): void {
+  limitsOf(group(Object.fromEntries(METHODS.map((name) => [name, elsewhere]))), undefined, config);
+  checkGroups(config, METHODS);
+}
+
+function checkGroups(config: Record<string, unknown>, names: readonly string[]): void {
   for (const [name, schema] of Object.entries(GROUPS)) {
-    if (config[name] !== undefined) limitsOf(schema, name, config[name]);
+    if (names.includes(name) && config[name] !== undefined) limitsOf(schema, name, config[name]);
   }
 }

@@ -59,6 +59,6 @@ export type { Answer, Canary, CanaryResult } from './evaluation/canaries.ts';
 export { evaluateReward } from './evaluation/evaluate-reward.ts';
 export type { AnnotatedRanking } from './evaluation/evaluate-reward.ts';
 export { arena } from './evaluation/arena.ts';
-export { winRate } from './evaluation/win-rate.ts';
+export { meanOver, winRate } from './evaluation/win-rate.ts';
 export { Speaker } from './rollout/speaker.ts';
 export type { SampledReply } from './rollout/speaker.ts';

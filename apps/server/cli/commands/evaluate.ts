@@ -10,6 +10,7 @@ import type { Context } from '../../context.ts';
 import { openModel, placeOf, tokenizerOf, type ModelPlace } from '../../models.ts';
 import { nodeRuntime } from '../../node-runtime.ts';
 import { registerBase } from '../../releases/base.ts';
+import { checkMethods } from '../../trainer/config.ts';
 import { writeAdapter } from '../../trainer/peft.ts';
 import { linesOf, readConfig } from '../json-files.ts';
 import { findModel, openRelease } from '../model.ts';
@@ -38,6 +39,7 @@ interface SimulateFlags extends CommonFlags {
   seed: number;
   maxTokens: number;
   control?: boolean;
+  frontier?: boolean;
   out?: string;
   config?: string;
 }
@@ -70,13 +72,15 @@ export function evaluateCommands(program: Command): void {
         .option('--seed <s>', 'seed of votes and training', whole, 0)
         .option('--max-tokens <n>', 'longest reply', count, 256)
         .option('--control', 'also judge the warm start scaled to the KL of the result')
+        .option('--frontier', 'also judge the result turned down and up')
         .option('--config <file>', 'JSON with hyper-parameters')
         .option('--out <dir>', 'where the adapter and the report go'),
     ),
   ).action((flags: SimulateFlags) =>
     inFolderOrNew(flags, async (context, output) => {
       const sizes = sizesOf(flags);
-      const config: object = flags.config ? await readConfig(flags.config) : {};
+      const config = flags.config ? await readConfig(flags.config) : {};
+      checkMethods(config);
       const annotator = await annotatorOf(flags.annotator);
       const prompts = await linesOf<Instruction>(flags.prompts);
       if (flags.out) await mkdir(flags.out, { recursive: true });
@@ -92,18 +96,19 @@ export function evaluateCommands(program: Command): void {
           seed: flags.seed,
           maxTokens: flags.maxTokens,
           control: flags.control ?? false,
+          frontier: flags.frontier ?? false,
           judgedPrompts: 48,
           judgedSamples: 4,
           ...config,
         },
         { ...opened, endOfTurn: opened.tokenizer.endOfTurn, now: () => performance.now() },
       );
-      const { result, samples, ...report } = await follow(run, output);
+      const { result, samples, wins, ...report } = await follow(run, output);
       const answer = { ...report, votes: flags.votes };
       output.answer(answer, listing(answer));
       if (!flags.out) return;
       await writeAdapter(join(flags.out, 'adapter'), result.adapter);
-      const whole = JSON.stringify({ flags, ...answer, samples }, null, 2);
+      const whole = JSON.stringify({ flags, ...answer, wins, samples }, null, 2);
       await writeFile(join(flags.out, 'report.json'), whole);
     }),
   );

@@ -1,7 +1,7 @@
 // Blind pairs between several policies: Bradley–Terry ratings with bootstrap intervals over prompts.
 // Knows replies' scores only; who judged is the caller's business.
 import { Random } from '@rapport/core';
-import { winRate } from './win-rate.ts';
+import { meanOver, winsOf } from './win-rate.ts';
 import type { Interval } from './win-rate.ts';
 
 export interface Rating {
@@ -23,11 +23,11 @@ export function arena(
   const names = [...contestants.keys()];
   const prompts = contestants.get(names[0]!)!.map((_, p) => p);
   const random = new Random(seed);
-  const rating = ratingsOf(contestants, names, prompts);
+  const won = names.map((a) => names.map((b) => winsOf(contestants.get(a)!, contestants.get(b)!)));
+  const rating = ratingsOf(won, prompts);
   const resampled = Array.from({ length: 500 }, () =>
     ratingsOf(
-      contestants,
-      names,
+      won,
       prompts.map(() => random.integer(prompts.length)),
     ),
   );
@@ -39,22 +39,22 @@ export function arena(
     low: quantile(i, 0.025),
     high: quantile(i, 0.975),
   }));
-  const [first, second] = names.map((name) => contestants.get(name)!);
-  return { ratings, winRate: winRate(first!, second ?? first!, random) };
+  return { ratings, winRate: meanOver(won[0]![1] ?? won[0]![0]!, random) };
 }
 
-/** Bradley–Terry strengths by Zermelo's iteration (arXiv 2207.00076), half a win added to every pair. */
+/**
+ * Bradley–Terry strengths by Zermelo's iteration (arXiv 2207.00076), half a win added to every pair.
+ *
+ * `won`: what contestant a won of b at each prompt. `prompts`: those that count, each as often as it is named.
+ */
 function ratingsOf(
-  contestants: Contestants,
-  names: readonly string[],
+  won: readonly (readonly (readonly number[])[])[],
   prompts: readonly number[],
 ): number[] {
-  const wins = names.map((a) =>
-    names.map((b) =>
-      a === b ? 0 : 0.5 + winsOf(contestants.get(a)!, contestants.get(b)!, prompts),
-    ),
+  const wins = won.map((row, a) =>
+    row.map((each, b) => (a === b ? 0 : prompts.reduce((sum, p) => sum + each[p]!, 0.5))),
   );
-  let strength = names.map(() => 1);
+  let strength = won.map(() => 1);
   for (let round = 0; round < 100; round++) {
     strength = strength.map((s, i) => {
       let [won, odds] = [0, 0];
@@ -69,20 +69,4 @@ function ratingsOf(
     strength = strength.map((s) => s / level);
   }
   return strength.map((s) => 1000 + 400 * Math.log10(s));
-}
-
-/** Share of cross pairs won, summed over prompts; ties half. */
-function winsOf(
-  ours: readonly (readonly number[])[],
-  theirs: readonly (readonly number[])[],
-  prompts: readonly number[],
-): number {
-  let won = 0;
-  for (const p of prompts) {
-    const [mine, other] = [ours[p]!, theirs[p]!];
-    for (const a of mine) {
-      for (const b of other) won += (a > b ? 1 : a === b ? 0.5 : 0) / mine.length / other.length;
-    }
-  }
-  return won;
 }

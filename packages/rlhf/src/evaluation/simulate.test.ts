@@ -74,3 +74,14 @@ it('has no control where nothing follows the warm start, and none that was not a
   expect(await run({ method: 'dpo', control: true })).not.toHaveProperty('control');
   expect(await run({})).not.toHaveProperty('control');
 });
+
+it('judges the result at several scales where that was asked for', async () => {
+  const { frontier, wins } = await run({ method: 'dpo', frontier: true });
+  expect(frontier!.map(({ scale }) => scale)).toEqual([0.25, 0.5, 0.75, 1, 1.5, 2]);
+  // Near the base costs little, far from it much.
+  expect(Math.abs(frontier![0]!.nllChange)).toBeLessThan(Math.abs(frontier![5]!.nllChange));
+  expect(Math.abs(frontier![0]!.kl)).toBeLessThan(frontier![5]!.kl);
+  expect(new Set(frontier!.map(({ reward }) => reward)).size).toBeGreaterThan(1);
+  expect(wins).toHaveLength(3);
+  expect(await run({ method: 'dpo' })).not.toHaveProperty('frontier');
+});

@@ -17,7 +17,7 @@ import type { RewardModel } from '../train/reward.ts';
 import { scoreOf, thumbsUp } from './annotator.ts';
 import type { Annotator } from './annotator.ts';
 import { scaleForKl } from './scaled-control.ts';
-import { winRate } from './win-rate.ts';
+import { meanOver, winsOf } from './win-rate.ts';
 
 /** A line of a prompts or demonstrations file. */
 export interface Instruction {
@@ -46,6 +46,8 @@ export interface SimulationSpec {
   readonly judgedSamples: number;
   /** Also judge the warm start scaled to the KL of the result. */
   readonly control?: boolean;
+  /** Also judge the result turned down and up, where there is a reward model: what reward is worth at which KL. */
+  readonly frontier?: boolean;
   readonly dpo?: PipelineSpec['dpo'];
   readonly ppo?: PipelineSpec['ppo'];
   readonly kto?: PipelineSpec['kto'];
@@ -67,6 +69,8 @@ export interface SimulationResult {
   readonly winRate: number;
   readonly low: number;
   readonly high: number;
+  /** What was won at each judged prompt: results of other seeds, judged at the same prompts, can be pooled. */
+  readonly wins: readonly number[];
   /** The warm start (DPO alone), judged the same way where it differs. */
   readonly warmStart?: {
     readonly winRate: number;
@@ -83,6 +87,20 @@ export interface SimulationResult {
     readonly high: number;
     readonly nllChange: number;
   };
+  /**
+   * The result at several scales. Where `reward` still rises and `winRate` no longer does, the reward model is being fooled
+   * (over-optimisation, arXiv 2210.10760).
+   */
+  readonly frontier?: readonly {
+    readonly scale: number;
+    readonly kl: number;
+    /** Mean normalised score by the reward model that was trained on. */
+    readonly reward: number;
+    readonly winRate: number;
+    readonly low: number;
+    readonly high: number;
+    readonly nllChange: number;
+  }[];
   /** Mean log π/π_ref per token on the policy's own replies. */
   readonly kl: number;
   readonly nllChange: number;
@@ -107,6 +125,8 @@ export type SimulationRecord =
   PipelineRecord | { readonly stage: 'vote' | 'judge'; readonly step: number; readonly of: number };
 
 const TEMPERATURE = 0.9;
+/** Scales of the result at which it is judged for its frontier. */
+const FRONTIER = [0.25, 0.5, 0.75, 1, 1.5, 2];
 /** N of best-of-N. */
 const BEST_OF = 4;
 
@@ -184,23 +204,26 @@ export async function* simulate(
   const policy = new Policy(checkpoint, runtime);
   try {
     const baseScores = scoresOf(judged, base);
-    const against = (replies: BaseSamples['base']) =>
-      winRate(scoresOf(judged, replies), baseScores, new Random(99));
+    const winsAgainstBase = (replies: BaseSamples['base']) =>
+      winsOf(scoresOf(judged, replies), baseScores);
+    const won = (replies: BaseSamples['base']) =>
+      meanOver(winsAgainstBase(replies), new Random(99));
     const of = spec.method === 'bestofn' ? BEST_OF : 1;
     const count = of * spec.judgedSamples;
     const spoken = yield* booth.speak('judge', judged, count, 2002, result.adapter);
     const tuned = of > 1 ? await bestOf(of, spoken, policy, result.reward!) : spoken;
     const kl = await klOf(policy, everyFourth(tuned), result.adapter);
+    const judgedAgain = reinforces(spec.method) || spec.frontier;
+    const kept = judgedAgain ? await policy.withTrunk(heldOutText, signal) : [];
+    const before = await nllOf(policy, kept, null, signal);
+    const judge = async function* (adapter: Adapter) {
+      const replies = yield* booth.speak('judge', judged, spec.judgedSamples, 2002, adapter);
+      const nllChange = (await nllOf(policy, kept, adapter, signal)) / before - 1;
+      return { replies, report: { ...won(replies), nllChange } };
+    };
     let warmStart: SimulationResult['warmStart'];
     let control: SimulationResult['control'];
     if (reinforces(spec.method)) {
-      const kept = await policy.withTrunk(heldOutText, signal);
-      const before = await nllOf(policy, kept, null, signal);
-      const judge = async function* (adapter: Adapter) {
-        const replies = yield* booth.speak('judge', judged, spec.judgedSamples, 2002, adapter);
-        const nllChange = (await nllOf(policy, kept, adapter, signal)) / before - 1;
-        return { replies, report: { ...against(replies), nllChange } };
-      };
       const warm = yield* judge(result.warmStart);
       warmStart = warm.report;
       if (spec.control) {
@@ -217,6 +240,20 @@ export async function* simulate(
         control = { scale, kl: await klOf(policy, everyFourth(replies), adapter), ...report };
       }
     }
+    const frontier = [];
+    if (spec.frontier && result.reward) {
+      for (const scale of FRONTIER) {
+        const adapter = scaleAdapter(result.adapter, scale);
+        const { replies, report } = yield* judge(adapter);
+        const rewards = await rewardsOf(replies.flat(), policy, result.reward);
+        frontier.push({
+          scale,
+          kl: await klOf(policy, everyFourth(replies), adapter),
+          reward: average([...rewards.values()]),
+          ...report,
+        });
+      }
+    }
     const words = (list: readonly SampledReply[]) =>
       average(list.map((r) => textOf(r).split(/\s+/).filter(Boolean).length));
     const ended = (list: readonly SampledReply[]) => average(list.map((r) => Number(r.ended)));
@@ -225,9 +262,11 @@ export async function* simulate(
       result,
       method: spec.method,
       votes: spec.votes,
-      ...against(tuned),
+      ...won(tuned),
+      wins: winsAgainstBase(tuned),
       ...(warmStart && { warmStart }),
       ...(control && { control }),
+      ...(frontier.length > 0 && { frontier }),
       kl,
       nllChange: result.measures.nllChange,
       rewardModelAccuracy: result.measures.rewardModelAccuracy!,
@@ -387,6 +426,16 @@ function onlyPairs(rankings: readonly Ranking[], count: number, random: Random):
   return chosen;
 }
 
+async function rewardsOf(
+  replies: readonly SampledReply[],
+  policy: Policy,
+  reward: RewardModel,
+): Promise<Map<SampledReply, number>> {
+  const rows = replies.map(({ prompt, tokens: reply }) => ({ prompt, reply }));
+  const features = await policy.statesAs(await policy.withTrunk(rows), featuresOf);
+  return new Map(replies.map((reply, i) => [reply, rewardOf(reward, features[i]!)]));
+}
+
 /** Of every `of` samples the one the reward model likes best. */
 async function bestOf(
   of: number,
@@ -394,10 +443,7 @@ async function bestOf(
   policy: Policy,
   reward: RewardModel,
 ): Promise<SampledReply[][]> {
-  const flat = samples.flat();
-  const rows = flat.map(({ prompt, tokens: reply }) => ({ prompt, reply }));
-  const features = await policy.statesAs(await policy.withTrunk(rows), featuresOf);
-  const rewards = new Map(flat.map((reply, i) => [reply, rewardOf(reward, features[i]!)]));
+  const rewards = await rewardsOf(samples.flat(), policy, reward);
   return samples.map((list) =>
     Array.from({ length: list.length / of }, (_, k) =>
       list

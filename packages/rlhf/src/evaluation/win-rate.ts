@@ -27,11 +27,21 @@ export function winRate(
   random: Random,
   { win = outright, tail = 0.025 }: { win?: typeof outright; tail?: number } = {},
 ): Interval {
-  const perPrompt = ours.map((mine, p) =>
-    average(mine.flatMap((a) => theirs[p]!.map((b) => win(a, b)))),
-  );
-  const items = perPrompt.map((sum) => ({ sum, count: 1 }));
-  return { winRate: average(perPrompt), ...bootstrapRatio(items, random, { tail }) };
+  return meanOver(winsOf(ours, theirs, win), random, tail);
+}
+
+/** What `ours` wins of `theirs` at each prompt, in cross pairs. */
+export const winsOf = (
+  ours: readonly (readonly number[])[],
+  theirs: readonly (readonly number[])[],
+  win = outright,
+): number[] =>
+  ours.map((mine, p) => average(mine.flatMap((a) => theirs[p]!.map((b) => win(a, b)))));
+
+/** The mean of what was won at each prompt, with its interval. */
+export function meanOver(wins: readonly number[], random: Random, tail = 0.025): Interval {
+  const items = wins.map((sum) => ({ sum, count: 1 }));
+  return { winRate: average(wins), ...bootstrapRatio(items, random, { tail }) };
 }
 
 /** Quantiles of Σ sum/Σ count over resampled items, which may hold unequally much; `tail` is left out on each side. */
