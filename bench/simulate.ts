@@ -1,6 +1,7 @@
 // One simulated person, one seed, one setting: `npx tsx bench/simulate.ts '{"annotator":"lists","seed":0}'`.
 // Writes a JSON document to standard output, progress to standard error. RAPPORT_THREADS sets the threads.
-// `samples` names a file that keeps the base's replies for other people and settings with the same seed.
+// `samples` names a file that keeps the base's replies for other people and settings with the same seed; `sampledPrompts`
+// says how many prompts it holds, where others with the same file need more than this one.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { buildTokenizer } from '@rapport/core';
 import { sampleBase, simulate } from '@rapport/rlhf';
@@ -77,9 +78,14 @@ let sampled: BaseSamples;
 if (samples && existsSync(samples)) {
   sampled = JSON.parse(readFileSync(samples, 'utf8')) as BaseSamples;
 } else {
-  sampled = await follow(sampleBase(spec, platform));
+  const { votes, replies } = spec;
+  const most = Math.max(votes, replies * Number(settings['sampledPrompts'] ?? 0));
+  sampled = await follow(sampleBase({ ...spec, votes: most }, platform));
   if (samples) writeFileSync(samples, JSON.stringify(sampled));
 }
-const { result: _, ...report } = await follow(simulate({ ...spec, sampled }, platform));
+const voted = sampled.voted.slice(0, Math.ceil(spec.votes / spec.replies));
+const { result: _, ...report } = await follow(
+  simulate({ ...spec, sampled: { ...sampled, voted } }, platform),
+);
 console.log(JSON.stringify({ settings, ...report, trace }));
 process.exit(0);

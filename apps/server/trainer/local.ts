@@ -19,7 +19,7 @@ const LAST_WORDS = 2000;
  * Tells glibc to keep what is freed, in huge pages: tensors come and go with every run of a graph, and a fifth of the
  * time went into fresh pages (docs/log.md). It costs a fifth more memory; other C libraries do not read it.
  */
-const ALLOCATOR = {
+export const allocator = {
   GLIBC_TUNABLES: [
     'glibc.malloc.hugetlb=1',
     'glibc.malloc.mmap_max=0',
@@ -54,7 +54,7 @@ export class LocalTrainer implements Trainer {
     const child = spawn(
       process.execPath,
       ['--import', TSX, this.#childModule, specFile(folder, attempt), folder],
-      { stdio: ['pipe', 'ignore', 'pipe'], env: { ...ALLOCATOR, ...process.env } },
+      { stdio: ['pipe', 'ignore', 'pipe'], env: { ...allocator, ...process.env } },
     );
     let words = '';
     child.stderr!.on('data', (bytes: Buffer) => {

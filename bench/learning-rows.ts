@@ -1,0 +1,120 @@
+// The rows of bench/learning.ts: which there are to be, what they are made with, and how they are shown.
+import { meanOver } from '@rapport/rlhf';
+import type { SimulationSpec } from '@rapport/rlhf';
+import { Random } from '@rapport/core';
+
+/** One person, one method, one number of votes, one seed. */
+export interface LearningCase {
+  readonly person: string;
+  readonly method: SimulationSpec['method'];
+  /** Pairs for 'dpo', thumbs for 'kto', rankings of four replies for the others. */
+  readonly votes: number;
+  readonly seed: number;
+}
+
+export interface LearningRow extends LearningCase {
+  readonly winRate: number;
+  /** What was won at each judged prompt. */
+  readonly wins: readonly number[];
+  readonly kl: number;
+  readonly nllChange: number;
+  readonly ended: number;
+  readonly replyLength: number;
+  readonly rewardModelAccuracy: number;
+  readonly trainSeconds: number;
+}
+
+const PEOPLE = ['cheerful', 'lists', 'concise'];
+const METHODS: readonly (readonly [LearningCase['method'], readonly number[]])[] = [
+  ['dpo', [60, 20, 200]],
+  ['ppo', [50, 20, 96]],
+  ['kto', [60, 200, 20]],
+  ['rloo', [50]],
+  ['sft', [50]],
+  ['bestofn', [50]],
+];
+const SEEDS = [0, 1, 2];
+const REPLIES = 4;
+/** Prompts that the base answers for every case of a seed: the most that any of them asks. */
+const PROMPTS = 96;
+
+/** Every case that has no row yet, the most telling first: all people and methods with one seed, then the next. */
+export function missingRows(rows: readonly LearningCase[]): LearningCase[] {
+  const known = new Set(rows.map(keyOf));
+  const depth = Math.max(...METHODS.map(([, votes]) => votes.length));
+  return Array.from({ length: depth }, (_, i) => i)
+    .flatMap((i) =>
+      SEEDS.flatMap((seed) =>
+        METHODS.flatMap(([method, votes]) =>
+          PEOPLE.flatMap((person) =>
+            votes[i] === undefined ? [] : [{ person, method, votes: votes[i], seed }],
+          ),
+        ),
+      ),
+    )
+    .filter((one) => !known.has(keyOf(one)));
+}
+
+/** What bench/simulate.ts is told. */
+export function settingsOf({ person, method, votes, seed }: LearningCase) {
+  const replies = { dpo: PROMPTS * REPLIES, kto: votes }[method as string] ?? votes * REPLIES;
+  return {
+    annotator: person,
+    method,
+    seed,
+    noise: 0,
+    votes: replies,
+    ...(method === 'dpo' && { pairs: votes }),
+    sampledPrompts: PROMPTS,
+  };
+}
+
+/** Markdown: seeds pooled, since all are judged at the same prompts. */
+export function learningTable(rows: readonly LearningRow[]): string {
+  const groups = new Map<string, LearningRow[]>();
+  const inOrder = missingRows([]).map(groupOf);
+  for (const row of rows) groups.set(groupOf(row), [...(groups.get(groupOf(row)) ?? []), row]);
+  const lines = [...new Set(inOrder)].flatMap((key) => {
+    const group = groups.get(key);
+    return group ? [lineOf(group)] : [];
+  });
+  return `${HEAD}${lines.join('\n')}\n`;
+}
+
+const HEAD = `# Learning, measured
+
+Made by \`npx tsx bench/learning.ts\`, which adds the rows that are missing. A simulated person votes on replies of the base
+and judges the result on 47 other prompts, 4 replies each against 4 of the base: a win counts 1, a tie one half. Votes are
+pairs for DPO, thumbs for KTO, rankings of four replies for the others; none is mistaken. Intervals are 95 % bootstrap over
+prompts, seeds pooled. NLL is that of answers by people that nothing was learned from; held to +3 %.
+
+| method | votes | person | seeds | win rate [95 %] | KL per token | NLL | replies that end | words | seconds of training |
+| ------ | ----- | ------ | ----- | --------------- | ------------ | --- | ---------------- | ----- | ------------------- |
+`;
+
+function lineOf(group: readonly LearningRow[]): string {
+  const { method, votes, person } = group[0]!;
+  const mean = (of: (row: LearningRow) => number) =>
+    group.reduce((sum, row) => sum + of(row), 0) / group.length;
+  const wins = group[0]!.wins.map((_, p) => mean((row) => row.wins[p]!));
+  const { winRate, low, high } = meanOver(wins, new Random(99));
+  const cells = [
+    method,
+    votes,
+    person,
+    group
+      .map(({ seed }) => seed)
+      .sort((a, b) => a - b)
+      .join(', '),
+    `${winRate.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`,
+    mean(({ kl }) => kl).toFixed(3),
+    `${(100 * mean(({ nllChange }) => nllChange)).toFixed(1)} %`,
+    mean(({ ended }) => ended).toFixed(2),
+    mean(({ replyLength }) => replyLength).toFixed(0),
+    mean(({ trainSeconds }) => trainSeconds).toFixed(0),
+  ];
+  return `| ${cells.join(' | ')} |`;
+}
+
+const groupOf = ({ person, method, votes }: LearningCase) => `${method} ${votes} ${person}`;
+const keyOf = (one: LearningCase) => `${groupOf(one)} ${one.seed}`;
