@@ -10,8 +10,8 @@ const R1 = '1'.repeat(64);
 const R2 = '2'.repeat(64);
 const R9 = '9'.repeat(64);
 
-const releaseOf = (id: string): Release => ({
-  base: { name: 'm', format: 'gguf', digest: 'base-digest', files: [] },
+const releaseOf = (id: string, base = 'base-digest'): Release => ({
+  base: { name: 'm', format: 'gguf', digest: base, files: [] },
   adapter: { digest: `digest-${id}`, size: 4, rank: 8, alpha: 16, targets: [] },
   tokenizer: { digest: '' },
   chunks: { size: 1, sha256: [] },
@@ -49,6 +49,8 @@ let port: Port;
 let model: Model;
 let channel: Channel;
 let announced: string[];
+/** Base models of releases that are on another one than this page. */
+let bases: Record<string, string>;
 
 beforeEach(() => {
   db = openDatabase(`releases-${Math.random()}`);
@@ -58,6 +60,7 @@ beforeEach(() => {
   model.manifest = { name: 'm', format: 'gguf', digest: 'base-digest', files: [] };
   channel = channelOf(R1, Date.now() + 60_000);
   announced = [];
+  bases = {};
 });
 afterEach(() => db.delete());
 
@@ -74,7 +77,7 @@ const channelOf = (stable: string, expires: number): Channel => ({
 function follow(): Releases {
   const feed = {
     channel: async () => channel,
-    release: async (id: string) => releaseOf(id),
+    release: async (id: string) => releaseOf(id, bases[id]),
     bucket: async () => 0.5,
     mine: async () => 3,
   };
@@ -233,6 +236,23 @@ test('a disk that is full neither fails a release nor silences the replies after
   expect(await nextSpeaker()).toBe(R1);
   expect(port.loaded.at(-1)).toBe(`digest-${R1}`);
   put.mockRestore();
+});
+
+test('a candidate on another base is left aside, and a stable release on one is named', async () => {
+  bases = { [R9]: 'another-digest' };
+  channel.candidate = { release: R9, percent: 100, salt: 'salt' };
+  const releases = follow();
+  await releases.look();
+  expect(model.speaker.id).toBe(R1);
+  channel.stable = R2;
+  await releases.look();
+  expect(model.speaker.id).toBe(R2);
+  expect(releases.problem).toBeNull();
+  delete channel.candidate;
+  channel.stable = R9;
+  await releases.look();
+  expect(model.speaker.id).toBe(R2);
+  expect(releases.problem).toMatchObject({ code: 'releases/other-base' });
 });
 
 test('a blocked release is unloaded to the bare base', async () => {

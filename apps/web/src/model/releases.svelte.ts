@@ -100,7 +100,17 @@ export class Releases {
     const bucket = candidate ? await this.#feed.bucket(candidate.salt) : 1;
     const failures = await this.#failures();
     const failed = Object.keys(failures).filter((id) => failures[id]! >= FAILURES_ALLOWED);
-    return wantedRelease(channel, bucket, this.current?.id ?? BASE, new Set(failed));
+    const wanted = (not: readonly string[]) =>
+      wantedRelease(channel, bucket, this.current?.id ?? BASE, new Set(not));
+    const first = wanted(failed);
+    // A candidate on another base waits until that base is everybody's: one page opens one model.
+    const cannot = first === candidate?.release && !(await this.#fits(first));
+    return cannot ? wanted([...failed, first]) : first;
+  }
+
+  async #fits(id: string): Promise<boolean> {
+    const { base } = await this.#feed.release(id);
+    return base.digest === this.#model.manifest?.digest;
   }
 
   /** Brings the adapter of a release here, so that the swap itself takes no time. */
