@@ -22,7 +22,7 @@ export class Feedback {
   /** The oldest event has waited for more than ten minutes while online. */
   readonly stuck = $derived.by(() => {
     const waiting = this.#outbox.value.filter(({ state }) => state === 'pending');
-    return this.#online && waiting.some(({ createdAt }) => this.#now - createdAt > STUCK_MS);
+    return this.#online && waiting.some((row) => this.#now - waitingSince(row) > STUCK_MS);
   });
   /** Events that need the person. */
   readonly troubled = $derived.by(() => {
@@ -105,6 +105,9 @@ export class Feedback {
     this.#sender.sendNow();
   }
 }
+
+/** Since when an event may leave: it may have been held for long before. */
+const waitingSince = ({ pendingSince, createdAt }: OutboxRow): number => pendingSince ?? createdAt;
 
 /** After the first judgement the browser is asked not to clear what is kept here. */
 async function askToPersist(): Promise<void> {

@@ -1,5 +1,5 @@
 import 'fake-indexeddb/auto';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { readEvent } from '@rapport/core';
 import {
   addPrompt,
@@ -65,6 +65,16 @@ test('consent frees what is held in this conversation, withdrawing it holds the 
   expect(await outbox()).toMatchObject([{ state: 'held', event: { consent: false } }]);
   await setShare(db, 'another', true);
   expect(await outbox()).toMatchObject([{ state: 'held' }]);
+});
+
+test('an event waits from the moment it may leave', async () => {
+  await rate(good);
+  const anHourLater = Date.now() + 3_600_000;
+  const clock = vi.spyOn(Date, 'now').mockReturnValue(anHourLater);
+  await setShare(db, conversation.id, true);
+  clock.mockRestore();
+  expect((await outbox())[0]!.createdAt).toBeLessThan(anHourLater);
+  expect(await outbox()).toMatchObject([{ pendingSince: anHourLater }]);
 });
 
 test('withdrawn consent also holds back what waits for a newer server', async () => {

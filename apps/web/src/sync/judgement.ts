@@ -175,5 +175,6 @@ function outboxRow(
 
 function moveTo(row: OutboxRow, state: OutboxState): void {
   row.state = state;
+  if (state === 'pending') row.pendingSince = Date.now();
   row.event = { ...row.event, consent: state === 'pending' };
 }

@@ -40,6 +40,8 @@ export interface OutboxRow {
   conversationId: string;
   state: OutboxState;
   createdAt: number;
+  /** Since when it may leave; before that it was held. */
+  pendingSince?: number;
   /** Exactly what is sent. */
   event: FeedbackEvent;
   /** What redaction took out; stays on the device. */
