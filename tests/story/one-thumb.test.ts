@@ -15,6 +15,17 @@ const SMALL = {
   dpo: { minSteps: 2, maxSteps: 2, epochs: 1, ptxRows: 1 },
   ppo: { iterations: 1, promptsPerIteration: 1, repliesPerPrompt: 2, maxTokens: 16, ptxRows: 1 },
   arena: { prompts: 2, maxTokens: 16 },
+  // What so little teaches passes no gate that means anything.
+  gate: {
+    kl: 100,
+    nllChange: 1000,
+    winRateLow: 0,
+    endedFraction: 0,
+    lengthRatio: 1000,
+    goldenErrors: 24,
+    canariesBroken: 9,
+    canariesWrong: 9,
+  },
 };
 
 let folder: string;
@@ -126,11 +137,15 @@ test('another person, on another device, ranks as well', async () => {
 test('an operator trains on the judgements and gives the release to everybody', async () => {
   const config = join(folder, 'small.json');
   await writeFile(config, JSON.stringify(SMALL));
-  const settings = ['--config', config, '--publish', 'no', '--json'];
-  const run = JSON.parse(await runCommand(rapport, 'train', ...settings)) as { release: string };
+  const run = JSON.parse(await runCommand(rapport, 'train', '--config', config, '--json')) as {
+    release: string;
+  };
   id = run.release;
   expect(id).toMatch(/^[0-9a-f]{64}$/);
-  await runCommand(rapport, 'release', 'publish', id);
+  // It passed its gate, so it is the candidate: some devices get it, and now all of them.
+  expect(JSON.parse(await runCommand(rapport, 'release', 'list', '--json'))).toMatchObject([
+    { id, state: 'candidate 1 %' },
+  ]);
   await runCommand(rapport, 'release', 'promote', id);
 });
 
