@@ -15,3 +15,17 @@ test('generation_config.json of a folder says at which tokens replies end', asyn
   await writeFile(join(path, 'generation_config.json'), generation);
   expect(await ends()).toEqual([1, 2]);
 });
+
+test('chat_template.jinja of a folder goes before the template in tokenizer_config.json', async () => {
+  const path = await tinyFolder();
+  const prompt = async () => {
+    const checkpoint = await openModel(await placeOf({ format: 'safetensors', path }));
+    const tokenizer = await tokenizerOf(checkpoint);
+    return tokenizer.renderChat([{ role: 'user', content: 'hi' }], { addGenerationPrompt: false });
+  };
+  const template = '{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}';
+  await writeFile(join(path, 'chat_template.jinja'), template);
+  expect(await prompt()).toBe('user: hi');
+  await writeFile(join(path, 'tokenizer_config.json'), '{"eos_token": "<end>"}');
+  expect(await prompt()).toBe('user: hi');
+});

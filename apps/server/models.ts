@@ -31,9 +31,13 @@ export async function placeOf(model: {
 /** Opens a checkpoint; its files stay open for as long as the process lives. Throws `weights/*`. */
 export async function openModel({ format, files }: ModelPlace): Promise<Checkpoint> {
   if (format === 'gguf') return openGguf(await openFile(files[0]!.path));
-  const json = async (wanted: string) => {
+  const text = async (wanted: string) => {
     const file = files.find(({ name }) => name === wanted);
-    return file ? (JSON.parse(await readFile(file.path, 'utf8')) as unknown) : undefined;
+    return file ? await readFile(file.path, 'utf8') : undefined;
+  };
+  const json = async (wanted: string) => {
+    const found = await text(wanted);
+    return found === undefined ? undefined : (JSON.parse(found) as unknown);
   };
   const shards = files
     .filter(({ name }) => name.endsWith('.safetensors'))
@@ -43,6 +47,7 @@ export async function openModel({ format, files }: ModelPlace): Promise<Checkpoi
     tokenizerJson: await json('tokenizer.json'),
     tokenizerConfig: await json('tokenizer_config.json'),
     generationConfig: await json('generation_config.json'),
+    chatTemplate: await text('chat_template.jinja'),
     shards: await Promise.all(shards.map(({ path }) => openFile(path))),
   });
 }

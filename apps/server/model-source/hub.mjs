@@ -62,7 +62,14 @@ export async function listHub(repository, revision, signal) {
   };
 }
 
-const configFiles = ['config.json', 'tokenizer.json', 'tokenizer_config.json'];
+/** What is fetched beside the weights, as far as a repository has it. */
+const configFiles = [
+  'config.json',
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'chat_template.jinja',
+];
 
 /**
  * The files of a listing that make one model: the named GGUF file, else the safetensors layout, else

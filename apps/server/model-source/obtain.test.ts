@@ -217,6 +217,8 @@ describe('a model named by --model', () => {
     const siblings = [
       { rfilename: 'config.json', size: 2 },
       { rfilename: 'tokenizer.json', size: 2 },
+      { rfilename: 'generation_config.json', size: 2 },
+      { rfilename: 'chat_template.jinja', size: 3 },
       { rfilename: 'README.md', size: 5 },
       { rfilename: '../evil.json', size: 2 },
       { rfilename: 'model.safetensors', size: 4, lfs: { sha256: digest(Buffer.from('data')) } },
@@ -225,11 +227,15 @@ describe('a model named by --model', () => {
     host.serve('/hub/api/models/a/b/revision/main', JSON.stringify(listing));
     host.serve('/hub/a/b/resolve/c0ffee/config.json', '{}');
     host.serve('/hub/a/b/resolve/c0ffee/tokenizer.json', '{}');
+    host.serve('/hub/a/b/resolve/c0ffee/generation_config.json', '[]');
+    host.serve('/hub/a/b/resolve/c0ffee/chat_template.jinja', 'Hi.');
     host.serve('/hub/a/b/resolve/c0ffee/model.safetensors', 'data');
     const found = await obtainModel({ spec: 'hf:a/b', cache });
     expect(found).toMatchObject({ name: 'a/b', license: 'mit', format: 'safetensors' });
     expect(await readFile(join(found.path, 'model.safetensors'), 'utf8')).toBe('data');
-    expect(host.ranges.length).toBe(4);
+    expect(await readFile(join(found.path, 'generation_config.json'), 'utf8')).toBe('[]');
+    expect(await readFile(join(found.path, 'chat_template.jinja'), 'utf8')).toBe('Hi.');
+    expect(host.ranges.length).toBe(6);
   });
 
   test('of several files needs room for those that are missing, and for the rest of one', async () => {

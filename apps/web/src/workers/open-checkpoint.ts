@@ -25,6 +25,7 @@ export async function openCheckpoint(
     generationConfig: files.has('generation_config.json')
       ? await readJson(files, 'generation_config.json')
       : undefined,
+    chatTemplate: await files.get('chat_template.jinja')?.text(),
     shards: names.map((name) => blobSource(files.get(name)!)),
   });
 }

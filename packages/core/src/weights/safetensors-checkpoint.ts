@@ -13,6 +13,8 @@ export interface HuggingFaceFiles {
   readonly tokenizerConfig: unknown;
   /** Folders of older models have none. */
   readonly generationConfig?: unknown;
+  /** Text of `chat_template.jinja`, which goes before a template in `tokenizerConfig`. */
+  readonly chatTemplate?: string | undefined;
   readonly shards: readonly ByteSource[];
   /** sha256 over the weights, when the caller knows it. */
   readonly digest?: string;
@@ -33,7 +35,8 @@ interface Placed extends TensorInfo {
  * tokens than the embedding has rows.
  */
 export async function openSafetensors(files: HuggingFaceFiles): Promise<Checkpoint> {
-  const { tokenizerJson, tokenizerConfig, generationConfig } = files;
+  const { tokenizerJson, generationConfig, chatTemplate } = files;
+  const tokenizerConfig = withTemplate(files.tokenizerConfig, chatTemplate);
   const stored = new Map<string, { entry: SafetensorsEntry; shard: ByteSource }>();
   for (const shard of files.shards) {
     for (const [name, entry] of (await readSafetensorsHeader(shard)).entries) {
@@ -76,6 +79,12 @@ function tokensIn(tokenizerJson: unknown): number {
   const ids: unknown[] = Object.values(Object(vocab) as object);
   if (Array.isArray(added)) for (const one of added) ids.push((Object(one) as { id?: unknown }).id);
   return ids.reduce<number>((n, id) => (typeof id === 'number' && id >= n ? id + 1 : n), 0);
+}
+
+/** Newer folders keep the chat template in a file of its own. */
+function withTemplate(config: unknown, template: string | undefined): unknown {
+  if (template === undefined || typeof config !== 'object' || config === null) return config;
+  return { ...config, chat_template: template };
 }
 
 const conv1d = /\.(c_attn|c_proj|c_fc)\.weight$/;
