@@ -18,7 +18,6 @@ import { featuresOf, Policy, rewardOf, type RewardModel } from '@rapport/rlhf';
 import { kernelRuntime } from './kernel-runtime.ts';
 import { openModel, tokenizerOf, type ModelPlace } from './models.ts';
 import { nodeRuntime } from './node-runtime.ts';
-import { readReward } from './trainer/reward-file.ts';
 import { readAdapter } from './trainer/peft.ts';
 
 /** The greedy settings of a comparison. */
@@ -160,20 +159,6 @@ export async function openAdapter(folder: string): Promise<Adapter> {
       'adapter/unreadable',
       `${folder} holds no adapter that can be read: ${(cause as Error).message}.`,
       'Give a folder with adapter_config.json and adapter_model.safetensors.',
-      { cause },
-    );
-  }
-}
-
-/** Reads the reward model that a training run left beside its adapter. Throws `reward/unreadable`. */
-export async function openReward(folder: string): Promise<RewardModel> {
-  try {
-    return await readReward(folder);
-  } catch (cause) {
-    throw new RapportError(
-      'reward/unreadable',
-      `${folder} holds no reward model that can be read: ${(cause as Error).message}.`,
-      'Give the folder of an adapter that rapport train made.',
       { cause },
     );
   }

@@ -1,9 +1,45 @@
 // A reward model beside its adapter: numbers in JSON, since its heads are a few kilobytes.
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as v from 'valibot';
+import { RapportError } from '@rapport/core';
 import type { RewardModel } from '@rapport/rlhf';
 
 const FILE = 'reward_model.json';
+
+const number = v.pipe(v.number(), v.finite());
+const numbers = v.pipe(
+  v.array(v.number()),
+  v.nonEmpty(),
+  v.transform((list) => Float32Array.from(list)),
+  v.check((list) => list.every(Number.isFinite), 'Not all of its numbers are finite'),
+);
+
+/** As wide as the states that were read; older files are narrower than those of a model are now. */
+const Reward = v.pipe(
+  v.object({
+    readout: v.picklist(['mean', 'last']),
+    mean: numbers,
+    deviation: v.pipe(
+      numbers,
+      v.check((list) => list.every((x) => x > 0), 'Not all of its numbers are above 0'),
+    ),
+    heads: v.pipe(v.array(numbers), v.nonEmpty()),
+    bias: number,
+    gain: number,
+    l2: number,
+    // For people: nothing is computed from it.
+    heldOut: v.custom<RewardModel['heldOut']>(
+      (value) => typeof value === 'object' && value !== null,
+      'It is not an object',
+    ),
+  }),
+  v.check(
+    ({ mean, deviation, heads }) =>
+      [deviation, ...heads].every(({ length }) => length === mean.length),
+    'mean, deviation and heads differ in length',
+  ),
+);
 
 /** Writes the reward model into the folder of an adapter. */
 export async function writeReward(folder: string, reward: RewardModel): Promise<void> {
@@ -13,13 +49,26 @@ export async function writeReward(folder: string, reward: RewardModel): Promise<
   await writeFile(join(folder, FILE), text);
 }
 
-/** Reads it back. Throws when it is not there, or is no reward model. */
+/** Reads what a training run left beside its adapter. Throws `reward/unreadable`. */
 export async function readReward(folder: string): Promise<RewardModel> {
-  const raw = JSON.parse(await readFile(join(folder, FILE), 'utf8')) as RewardModel;
-  const mean = Float32Array.from(raw.mean);
-  const deviation = Float32Array.from(raw.deviation);
-  const heads = raw.heads.map((head) => Float32Array.from(head));
-  if (mean.length === 0 || [deviation, ...heads].some(({ length }) => length !== mean.length))
-    throw new Error('its arrays do not fit together');
-  return { ...raw, mean, deviation, heads };
+  const file = join(folder, FILE);
+  let json: unknown;
+  try {
+    json = JSON.parse(await readFile(file, 'utf8'));
+  } catch (cause) {
+    throw unreadable(file, (cause as Error).message, cause);
+  }
+  const read = v.safeParse(Reward, json, { abortEarly: true });
+  if (read.success) return read.output;
+  const [issue] = read.issues;
+  const at = v.getDotPath(issue);
+  throw unreadable(file, at === null ? issue.message : `${at}: ${issue.message}`);
 }
+
+const unreadable = (file: string, why: string, cause?: unknown) =>
+  new RapportError(
+    'reward/unreadable',
+    `${file} is no reward model that can be read: ${why}.`,
+    'Give the folder of an adapter that rapport train made.',
+    { cause },
+  );

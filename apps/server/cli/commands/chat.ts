@@ -11,11 +11,11 @@ import {
   BACKENDS,
   GREEDY,
   openAdapter,
-  openReward,
   Voice,
   type Backend,
   type Generated,
 } from '../../speaking.ts';
+import { readReward } from '../../trainer/reward-file.ts';
 import { findModel, isRelease, openRelease } from '../model.ts';
 import type { Output } from '../output.ts';
 import { common, inFolderOrNew, whole, withModel, type CommonFlags } from '../session.ts';
@@ -96,7 +96,7 @@ export function chatCommands(program: Command): void {
     inFolderOrNew(flags, async (context, output) => {
       const inputs = await readMessages(flags.messages);
       for (const { messages } of inputs.items) needAssistantLast(messages);
-      const reward = flags.reward ? await openReward(flags.reward) : undefined;
+      const reward = flags.reward ? await readReward(flags.reward) : undefined;
       const voice = await open(context, flags);
       const scored = await voice.score(
         inputs.items.map(({ messages }) => messages),
@@ -138,11 +138,16 @@ async function reply(
   }
 }
 
-/** Reads lines and streams replies until the input ends; Ctrl-C stops a reply, twice leaves. */
+/**
+ * Reads lines and streams replies until the input ends; Ctrl-C stops a reply, twice leaves. With `--json` all replies are
+ * one document at the end.
+ */
 async function talk(voice: Voice, output: Output): Promise<void> {
   const terminal = process.stdin.isTTY;
   const lines = createInterface({ input: process.stdin, output: process.stderr, terminal });
   const messages: ChatMessage[] = [];
+  const replies: Generated[] = [];
+  const stream = output.json ? process.stderr : process.stdout;
   lines.setPrompt('> ');
   if (terminal) lines.prompt();
   for await (const line of lines) {
@@ -152,22 +157,23 @@ async function talk(voice: Voice, output: Output): Promise<void> {
     const interrupt = () => stop.abort();
     lines.once('SIGINT', interrupt);
     const sampling = { ...CHAT, maxTokens: MAX_TOKENS, seed: randomInt(2 ** 31) };
-    const stream = voice.generate(messages, sampling, stop.signal);
-    for (let step = await stream.next(); ; step = await stream.next()) {
+    const reply = voice.generate(messages, sampling, stop.signal);
+    for (let step = await reply.next(); ; step = await reply.next()) {
       if (step.done) {
         const { text, droppedTurns } = step.value;
         messages.push({ role: 'assistant', content: text });
         if (droppedTurns)
           output.note(`\n(The first ${droppedTurns} turns no longer fit and were not read.)`);
-        if (output.json) output.answer(step.value, '');
+        replies.push(step.value);
         break;
       }
-      if (!output.json) process.stdout.write(step.value);
+      stream.write(step.value);
     }
     lines.off('SIGINT', interrupt);
-    if (!output.json) process.stdout.write('\n');
+    stream.write('\n');
     if (terminal) lines.prompt();
   }
+  if (output.json) output.answer(replies, '');
 }
 
 const Messages = v.pipe(
