@@ -59,6 +59,10 @@ export async function readPeft(
       b: transposed(b.data, b.shape[0]!, rank),
     });
   }
+  for (const name of tensors.keys()) {
+    const other = name.replace('.lora_B', '.lora_A');
+    if (!tensors.has(other)) throw unreadable(`${name} has no lora_A beside it`);
+  }
   if (targets.size === 0) throw unreadable('it holds no LoRA tensors');
   return { rank, alpha, targets };
 }
