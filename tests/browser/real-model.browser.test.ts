@@ -12,7 +12,7 @@ import { startBackend } from '../../apps/web/src/workers/backend.ts';
 import template from '../golden/chat_template_golden.json' with { type: 'json' };
 import tokens from '../golden/tokenizer_golden.json' with { type: 'json' };
 import weights from '../golden/weights_golden.json' with { type: 'json' };
-import { expectGreedy, greedyCases } from '../support/greedy.ts';
+import { expectGreedy, expectNextToken, greedyCases } from '../support/greedy.ts';
 
 let checkpoint: Checkpoint;
 let tokenizer: Tokenizer;
@@ -46,6 +46,9 @@ describe('in a browser', () => {
     const { runtime, threads } = await startBackend('wasm');
     expect(threads).toBeGreaterThan(1);
     const engine = await ChatEngine.create({ checkpoint, tokenizer, runtime });
-    for (const golden of greedyCases.slice(0, 4)) await expectGreedy(engine, golden, 1e-3);
-  });
+    for (const golden of greedyCases) {
+      await expectGreedy(engine, golden, 1e-3);
+      await expectNextToken(engine, golden, 1e-3);
+    }
+  }, 300_000);
 });

@@ -64,7 +64,11 @@ async function byPlaywright(root, note) {
   const cli = join(root, 'node_modules', 'playwright', 'cli.js');
   const args = [cli, 'install', 'chromium'];
   const { code, output } = await runTool(process.execPath, args, { cwd: root });
-  if (code === 0) return undefined;
+  if (code === 0) {
+    const { chromium } = await import('playwright');
+    if (starts(chromium.executablePath())) return undefined;
+    return 'Playwright: its Chromium does not start (npx playwright install-deps chromium, as root)';
+  }
   // The reason stands above a long stack.
   const reason = output.split('\n').find((line) => /error/i.test(line));
   return `Playwright: ${reason ?? tail(output, 3)}`;

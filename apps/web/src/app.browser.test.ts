@@ -408,6 +408,24 @@ test('alternates are ranked by buttons', async () => {
   await expect.element(items.nth(0)).toHaveFocus();
 });
 
+test('alternates are ranked by dragging, and a card is let go wherever the pointer is', async () => {
+  open(['Only', 'Alpha', 'Beta', 'Gamma', 'Delta']);
+  await send('Which?');
+  await button('More replies').click();
+  const list = page.getByRole('list', { name: 'Rank replies' });
+  const order = () =>
+    [...list.element().querySelectorAll('article')].map((a) => a.textContent!.trim());
+  await expect.poll(order).toEqual(['Alpha', 'Beta', 'Gamma', 'Delta']);
+  const cards = list.getByRole('listitem');
+  const grip = (place: number) => list.element().querySelectorAll('.grip')[place]!;
+  await userEvent.dragAndDrop(grip(3), cards.nth(0));
+  await expect.poll(order).toEqual(['Delta', 'Alpha', 'Beta', 'Gamma']);
+  await userEvent.dragAndDrop(grip(0), page.getByRole('textbox', { name: 'Message' }));
+  const letGo = order();
+  for (const place of [2, 0, 3]) await userEvent.hover(cards.nth(place));
+  expect(order()).toEqual(letGo);
+});
+
 test('feedback waits for consent, then is free to go', async () => {
   open(['Answer']);
   await send('Share?');
