@@ -9,6 +9,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { format, resolveConfig } from 'prettier';
 import { allocator } from '../apps/server/trainer/local.ts';
 import { learningTable, missingRows, settingsOf } from './learning-rows.ts';
 import type { LearningRow } from './learning-rows.ts';
@@ -49,6 +50,11 @@ for (const wanted of missingRows(rows).slice(0, Number(values.rows))) {
   };
   rows.push(row);
   await appendFile(kept, `${JSON.stringify(row)}\n`);
-  await writeFile(report, learningTable(rows));
+  await writeReport();
 }
-await writeFile(report, learningTable(rows));
+await writeReport();
+
+async function writeReport(): Promise<void> {
+  const options = { ...(await resolveConfig(report)), filepath: report };
+  await writeFile(report, await format(learningTable(rows), options));
+}
