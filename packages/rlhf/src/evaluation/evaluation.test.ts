@@ -5,7 +5,7 @@ import type { Annotator } from './annotator.ts';
 import { arena } from './arena.ts';
 import { noisyRanks, rankingsBy } from './simulate.ts';
 import type { Ranking } from '../train/rankings.ts';
-import { preference, winRate } from './win-rate.ts';
+import { comparisonsOf, lengthControlled, preference, winRate } from './win-rate.ts';
 
 describe('the win rate', () => {
   it('is the share of cross pairs won, ties half, with an interval over prompts', () => {
@@ -37,6 +37,46 @@ describe('the win rate', () => {
     expect(wide.high).toBeGreaterThan(outright.high);
   });
 });
+
+describe('the win rate at equal length', () => {
+  const random = new Random(5);
+  const reply = (score: number, tokens: number) => ({ score, tokens });
+  const compare = (ours: ReturnType<typeof reply>[][], theirs: ReturnType<typeof reply>[][]) =>
+    lengthControlled(
+      comparisonsOf(ours, theirs, { score: (r) => r.score, length: (r) => r.tokens }),
+      new Random(1),
+    );
+
+  it('is one half where only length wins, however much longer one side is', () => {
+    const one = (longer: number) => {
+      const tokens = 100 + longer + 40 * random.normal();
+      return reply(tokens + 40 * random.normal(), tokens);
+    };
+    const ours = Array.from({ length: 300 }, () => [one(50)]);
+    const theirs = ours.map(() => [one(0)]);
+    expect(winRate(scores(ours), scores(theirs), new Random(1)).winRate).toBeGreaterThan(0.65);
+    const { winRate: rate, low, high } = compare(ours, theirs);
+    expect(Math.abs(rate - 0.5)).toBeLessThan(0.1);
+    expect(low).toBeLessThan(0.5);
+    expect(high).toBeGreaterThan(0.5);
+  });
+
+  it('is the win rate where length says nothing', () => {
+    const ours = Array.from({ length: 400 }, () => [
+      reply(random.normal() + 0.7, 100 + random.normal()),
+    ]);
+    const theirs = ours.map(() => [reply(random.normal(), 100 + random.normal())]);
+    const plain = winRate(scores(ours), scores(theirs), new Random(1)).winRate;
+    expect(compare(ours, theirs).winRate).toBeCloseTo(plain, 2);
+  });
+
+  it('of replies that are all of one length is the win rate', () => {
+    const side = (...list: number[]) => list.map((score) => [reply(score, 10)]);
+    expect(compare(side(1, 0, 1, 0), side(0, 1, 0, 0)).winRate).toBeCloseTo(0.625, 2);
+  });
+});
+
+const scores = (side: { score: number }[][]) => side.map((list) => list.map(({ score }) => score));
 
 describe('the arena', () => {
   it('rates by odds: a win rate of 10 to 1 is 400 points', () => {

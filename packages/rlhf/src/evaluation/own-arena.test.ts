@@ -100,8 +100,9 @@ it('finds an adapter as good as itself, whatever it does', async () => {
 it('without a reward model measures all but who wins, in one round', async () => {
   const adapter = moved(0.5);
   await inArena(async ({ arena, unjudged }) => {
-    const { winRate, low, high, ...rest } = await arena(adapter, null, 0);
-    expect([winRate, low, high]).toEqual([0, 0, 0].map(() => expect.any(Number)));
+    const { winRate, low, high, lengthControlled, ...rest } = await arena(adapter, null, 0);
+    const judged = [winRate, low, high, lengthControlled];
+    expect(judged).toEqual(judged.map(() => expect.any(Number)));
     expect(await unjudged(adapter)).toEqual(rest);
   });
 });

@@ -6,7 +6,7 @@ import type { SampledReply, Speaker } from '../rollout/speaker.ts';
 import type { Policy, RowScore } from '../train/policy.ts';
 import { featuresOf, rewardOf } from '../train/reward.ts';
 import type { ReplyFeatures, RewardModel } from '../train/reward.ts';
-import { preference, winRate } from './win-rate.ts';
+import { comparisonsOf, lengthControlled, preference, winRate } from './win-rate.ts';
 import type { Interval } from './win-rate.ts';
 
 /** Replies whose tokens are many enough for KL. */
@@ -39,6 +39,8 @@ export interface ArenaResult {
   readonly winRate?: number;
   readonly low?: number;
   readonly high?: number;
+  /** The same if replies of both were equally long; it bounds nothing. */
+  readonly lengthControlled?: number;
   /** Mean log π/π_base per token on some of the adapter's replies, in nats. */
   readonly kl: number;
   /** Share of replies that ended by themselves. */
@@ -114,6 +116,7 @@ export async function* ownArena(
   }
   return {
     ...interval,
+    ...(reward && { lengthControlled: atEqualLength(ours.judged, theirs.judged) }),
     kl,
     endedFraction: average(ours.replies.map((r) => Number(r.ended))),
     replyLength: ours.length,
@@ -122,22 +125,43 @@ export async function* ownArena(
   };
 }
 
+/** One reply: log-odds of being preferred, up to a constant, and its length. */
+interface Judged {
+  readonly score: number;
+  readonly tokens: number;
+}
+
 /** The replies of one side, and what the reward model says of them. */
 class Side {
   readonly replies: SampledReply[] = [];
-  /** Log-odds of being preferred, up to a constant: of each prompt, those of all rounds. */
-  scores: number[][] = [];
+  /** Of each prompt, the replies of all rounds. */
+  judged: Judged[][] = [];
 
   /** Takes in what is thought of the newest replies. */
   judge(replies: readonly ReplyFeatures[], reward: RewardModel): void {
-    const scores = replies.map((one) => rewardOf(reward, one) / reward.gain);
-    this.scores = scores.map((score, p) => [...(this.scores[p] ?? []), score]);
+    this.judged = replies.map((one, p) => [
+      ...(this.judged[p] ?? []),
+      { score: rewardOf(reward, one) / reward.gain, tokens: one.tokens },
+    ]);
+  }
+
+  get scores(): number[][] {
+    return this.judged.map((replies) => replies.map(({ score }) => score));
   }
 
   /** Mean tokens of a reply. */
   get length(): number {
     return average(this.replies.map(({ tokens }) => tokens.length));
   }
+}
+
+function atEqualLength(ours: Judged[][], theirs: Judged[][]): number {
+  const comparisons = comparisonsOf(ours, theirs, {
+    score: ({ score }) => score,
+    length: ({ tokens }) => tokens,
+    win: preference,
+  });
+  return lengthControlled(comparisons, new Random(99)).winRate;
 }
 
 async function goldenOf(

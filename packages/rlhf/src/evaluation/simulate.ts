@@ -17,7 +17,8 @@ import type { RewardModel } from '../train/reward.ts';
 import { scoreOf, thumbsUp } from './annotator.ts';
 import type { Annotator } from './annotator.ts';
 import { scaleForKl } from './scaled-control.ts';
-import { meanOver, winsOf } from './win-rate.ts';
+import { comparisonsOf, lengthControlled, meanOver, winsOf } from './win-rate.ts';
+import type { Interval } from './win-rate.ts';
 
 /** A line of a prompts or demonstrations file. */
 export interface Instruction {
@@ -71,6 +72,8 @@ export interface SimulationResult {
   readonly high: number;
   /** What was won at each judged prompt: results of other seeds, judged at the same prompts, can be pooled. */
   readonly wins: readonly number[];
+  /** The win rate if replies of both had as many words. */
+  readonly lengthControlled: Interval;
   /** The warm start (DPO alone), judged the same way where it differs. */
   readonly warmStart?: {
     readonly winRate: number;
@@ -254,8 +257,14 @@ export async function* simulate(
         });
       }
     }
-    const words = (list: readonly SampledReply[]) =>
-      average(list.map((r) => textOf(r).split(/\s+/).filter(Boolean).length));
+    const wordsOf = (reply: SampledReply) => textOf(reply).split(/\s+/).filter(Boolean).length;
+    const words = (list: readonly SampledReply[]) => average(list.map(wordsOf));
+    const measured = (replies: BaseSamples['base']) => {
+      const scores = scoresOf(judged, replies);
+      return replies.map((list, p) =>
+        list.map((reply, k) => ({ score: scores[p]![k]!, words: wordsOf(reply) })),
+      );
+    };
     const ended = (list: readonly SampledReply[]) => average(list.map((r) => Number(r.ended)));
     const sampled = tuned.flat();
     return {
@@ -264,6 +273,13 @@ export async function* simulate(
       votes: spec.votes,
       ...won(tuned),
       wins: winsAgainstBase(tuned),
+      lengthControlled: lengthControlled(
+        comparisonsOf(measured(tuned), measured(base), {
+          score: ({ score }) => score,
+          length: (reply) => reply.words,
+        }),
+        new Random(99),
+      ),
       ...(warmStart && { warmStart }),
       ...(control && { control }),
       ...(frontier.length > 0 && { frontier }),

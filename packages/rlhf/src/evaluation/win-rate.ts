@@ -1,5 +1,9 @@
-// Who is preferred: win rates over prompts with paired bootstrap intervals.
+// Who is preferred: win rates over prompts with paired bootstrap intervals, and what is left of them at equal length.
 import type { Random } from '@rapport/core';
+import { minimise } from '../optim/lbfgs.ts';
+
+/** L2 penalty of the regression on length. */
+const SHRINKAGE = 1e-4;
 
 /** A share with its interval. */
 export interface Interval {
@@ -43,6 +47,72 @@ export function meanOver(wins: readonly number[], random: Random, tail = 0.025):
   const items = wins.map((sum) => ({ sum, count: 1 }));
   return { winRate: average(wins), ...bootstrapRatio(items, random, { tail }) };
 }
+
+/** One reply against another: what it won, and by how many tokens (or words) it was longer. */
+export interface Comparison {
+  readonly won: number;
+  readonly longer: number;
+}
+
+/**
+ * The win rate at equal length (arXiv 2404.04475): what was won is explained by σ(θ + φ·tanh(Δ/s)), Δ the difference in
+ * length and s its root mean square, and read at Δ = 0. The interval resamples prompts.
+ *
+ * `comparisons`: those of each prompt.
+ */
+export function lengthControlled(
+  comparisons: readonly (readonly Comparison[])[],
+  random: Random,
+  resamples = 500,
+): Interval {
+  const all = comparisons.flat();
+  const scale = Math.sqrt(average(all.map(({ longer }) => longer ** 2))) || 1;
+  const atEqualLength = (prompts: readonly (readonly Comparison[])[]) => {
+    const points = prompts.flat().map(({ won, longer }) => ({ won, x: Math.tanh(longer / scale) }));
+    const loss = ([theta, phi]: Float64Array) => {
+      // A little weight on both keeps them finite where all is won.
+      let value = SHRINKAGE * (theta! ** 2 + phi! ** 2);
+      const gradient = Float64Array.of(2 * SHRINKAGE * theta!, 2 * SHRINKAGE * phi!);
+      for (const { won, x } of points) {
+        const z = theta! + phi! * x;
+        value += (Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z))) - won * z) / points.length;
+        const pull = (1 / (1 + Math.exp(-z)) - won) / points.length;
+        gradient[0]! += pull;
+        gradient[1]! += pull * x;
+      }
+      return { value, gradient };
+    };
+    return 1 / (1 + Math.exp(-minimise(loss, new Float64Array(2))[0]!));
+  };
+  const drawn = Array.from({ length: resamples }, () =>
+    atEqualLength(comparisons.map(() => comparisons[random.integer(comparisons.length)]!)),
+  ).sort((a, b) => a - b);
+  return {
+    winRate: atEqualLength(comparisons),
+    low: drawn[Math.floor(resamples * 0.025)]!,
+    high: drawn[Math.floor(resamples * 0.975)]!,
+  };
+}
+
+/** Cross pairs of the replies to each prompt, each with its score and length. */
+export const comparisonsOf = <R>(
+  ours: readonly (readonly R[])[],
+  theirs: readonly (readonly R[])[],
+  {
+    score,
+    length,
+    win = outright,
+  }: {
+    score: (reply: R) => number;
+    length: (reply: R) => number;
+    win?: typeof outright;
+  },
+): Comparison[][] =>
+  ours.map((mine, p) =>
+    mine.flatMap((a) =>
+      theirs[p]!.map((b) => ({ won: win(score(a), score(b)), longer: length(a) - length(b) })),
+    ),
+  );
 
 /** Quantiles of Σ sum/Σ count over resampled items, which may hold unequally much; `tail` is left out on each side. */
 export function bootstrapRatio(
