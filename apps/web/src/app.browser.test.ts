@@ -371,7 +371,8 @@ test('a vote is kept with its reasons, changed, and removed', async () => {
   await expect.poll(() => db.outbox.count()).toBe(0);
 });
 
-test('alternates are ranked by keys alone, with ties and undo', async () => {
+/** Four alternates to be put in order. */
+async function rankFour() {
   open(['Only', 'Alpha', 'Beta', 'Gamma', 'Delta']);
   await send('Which?');
   await button('More replies').click();
@@ -379,6 +380,11 @@ test('alternates are ranked by keys alone, with ties and undo', async () => {
   const order = () =>
     [...list.element().querySelectorAll('article')].map((a) => a.textContent!.trim());
   await expect.poll(order).toEqual(['Alpha', 'Beta', 'Gamma', 'Delta']);
+  return { list, order };
+}
+
+test('alternates are ranked by keys alone, with ties and undo', async () => {
+  const { list, order } = await rankFour();
   await expect.element(button('Submit ranking')).toBeEnabled();
   list.element().querySelector<HTMLElement>('[data-reply]:last-child')!.focus();
   await userEvent.keyboard('{Shift>}{ArrowUp}{ArrowUp}{/Shift}');
@@ -409,13 +415,7 @@ test('alternates are ranked by buttons', async () => {
 });
 
 test('alternates are ranked by dragging, and a card is let go wherever the pointer is', async () => {
-  open(['Only', 'Alpha', 'Beta', 'Gamma', 'Delta']);
-  await send('Which?');
-  await button('More replies').click();
-  const list = page.getByRole('list', { name: 'Rank replies' });
-  const order = () =>
-    [...list.element().querySelectorAll('article')].map((a) => a.textContent!.trim());
-  await expect.poll(order).toEqual(['Alpha', 'Beta', 'Gamma', 'Delta']);
+  const { list, order } = await rankFour();
   const cards = list.getByRole('listitem');
   const grip = (place: number) => list.element().querySelectorAll('.grip')[place]!;
   await userEvent.dragAndDrop(grip(3), cards.nth(0));
