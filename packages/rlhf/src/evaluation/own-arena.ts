@@ -6,7 +6,7 @@ import type { SampledReply, Speaker } from '../rollout/speaker.ts';
 import type { Policy, RowScore } from '../train/policy.ts';
 import { featuresOf, rewardOf } from '../train/reward.ts';
 import type { ReplyFeatures, RewardModel } from '../train/reward.ts';
-import { comparisonsOf, lengthControlled, preference, winRate } from './win-rate.ts';
+import { comparisonsOf, preference, rateAtEqualLength, winRate } from './win-rate.ts';
 import type { Interval } from './win-rate.ts';
 
 /** Replies whose tokens are many enough for KL. */
@@ -161,7 +161,7 @@ function atEqualLength(ours: Judged[][], theirs: Judged[][]): number {
     length: ({ tokens }) => tokens,
     win: preference,
   });
-  return lengthControlled(comparisons, new Random(99)).winRate;
+  return rateAtEqualLength(comparisons.flat());
 }
 
 async function goldenOf(

@@ -56,39 +56,46 @@ export interface Comparison {
 
 /**
  * The win rate at equal length (arXiv 2404.04475): what was won is explained by σ(θ + φ·tanh(Δ/s)), Δ the difference in
- * length and s its root mean square, and read at Δ = 0. The interval resamples prompts.
- *
- * `comparisons`: those of each prompt.
+ * length, and read at Δ = 0. `scale`: s, by default the root mean square of Δ.
  */
+export function rateAtEqualLength(
+  comparisons: readonly Comparison[],
+  scale = scaleOf(comparisons),
+): number {
+  const points = comparisons.map(({ won, longer }) => ({ won, x: Math.tanh(longer / scale) }));
+  const loss = ([theta, phi]: Float64Array) => {
+    // A little weight on both keeps them finite where all is won.
+    let value = SHRINKAGE * (theta! ** 2 + phi! ** 2);
+    const gradient = Float64Array.of(2 * SHRINKAGE * theta!, 2 * SHRINKAGE * phi!);
+    for (const { won, x } of points) {
+      const z = theta! + phi! * x;
+      value += (Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z))) - won * z) / points.length;
+      const pull = (1 / (1 + Math.exp(-z)) - won) / points.length;
+      gradient[0]! += pull;
+      gradient[1]! += pull * x;
+    }
+    return { value, gradient };
+  };
+  return 1 / (1 + Math.exp(-minimise(loss, new Float64Array(2))[0]!));
+}
+
+const scaleOf = (comparisons: readonly Comparison[]): number =>
+  Math.sqrt(average(comparisons.map(({ longer }) => longer ** 2))) || 1;
+
+/** `rateAtEqualLength` of the comparisons of each prompt; the interval resamples prompts. */
 export function lengthControlled(
   comparisons: readonly (readonly Comparison[])[],
   random: Random,
   resamples = 500,
 ): Interval {
-  const all = comparisons.flat();
-  const scale = Math.sqrt(average(all.map(({ longer }) => longer ** 2))) || 1;
-  const atEqualLength = (prompts: readonly (readonly Comparison[])[]) => {
-    const points = prompts.flat().map(({ won, longer }) => ({ won, x: Math.tanh(longer / scale) }));
-    const loss = ([theta, phi]: Float64Array) => {
-      // A little weight on both keeps them finite where all is won.
-      let value = SHRINKAGE * (theta! ** 2 + phi! ** 2);
-      const gradient = Float64Array.of(2 * SHRINKAGE * theta!, 2 * SHRINKAGE * phi!);
-      for (const { won, x } of points) {
-        const z = theta! + phi! * x;
-        value += (Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z))) - won * z) / points.length;
-        const pull = (1 / (1 + Math.exp(-z)) - won) / points.length;
-        gradient[0]! += pull;
-        gradient[1]! += pull * x;
-      }
-      return { value, gradient };
-    };
-    return 1 / (1 + Math.exp(-minimise(loss, new Float64Array(2))[0]!));
-  };
+  const scale = scaleOf(comparisons.flat());
+  const rateOf = (prompts: readonly (readonly Comparison[])[]) =>
+    rateAtEqualLength(prompts.flat(), scale);
   const drawn = Array.from({ length: resamples }, () =>
-    atEqualLength(comparisons.map(() => comparisons[random.integer(comparisons.length)]!)),
+    rateOf(comparisons.map(() => comparisons[random.integer(comparisons.length)]!)),
   ).sort((a, b) => a - b);
   return {
-    winRate: atEqualLength(comparisons),
+    winRate: rateOf(comparisons),
     low: drawn[Math.floor(resamples * 0.025)]!,
     high: drawn[Math.floor(resamples * 0.975)]!,
   };
