@@ -109,7 +109,8 @@ const train: Training = async function* (spec, folder, signal) {
   const adapter = join(folder, `adapter-${spec.attempt}`);
   await writeAdapter(adapter, result.adapter);
   if (result.reward) await writeReward(adapter, result.reward);
-  const evaluation = { ...result.measures, ...measures };
+  const { stopped } = result;
+  const evaluation = { ...result.measures, ...measures, ...(stopped && { stopped }) };
   return {
     status: 'done',
     adapter,

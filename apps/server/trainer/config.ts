@@ -16,8 +16,10 @@ const whole = v.pipe(integer, v.minValue(0));
 const count = v.pipe(integer, v.minValue(1));
 
 const lora = { rank: count, alpha: positive, rsLora: v.boolean() };
+/** When a run must stop. */
+const limits = { klStop: number, lengthStop: amount };
 /** How documents are mixed in, and where random numbers begin. */
-const shared = { ptxBalance: amount, ptxRows: whole, seed: integer };
+const shared = { ...limits, ptxBalance: amount, ptxRows: whole, seed: integer };
 
 /** Rules for every hyper-parameter of a stage, and for no other. */
 type RulesOf<Stage extends 'reward' | 'dpo' | 'ppo' | 'kto' | 'sft'> = Record<
@@ -61,6 +63,7 @@ const kto: RulesOf<'kto'> = {
 
 const sft: RulesOf<'sft'> = {
   ...lora,
+  ...limits,
   lrPeak: amount,
   epochs: count,
   batch: count,
@@ -97,8 +100,6 @@ const ppo: RulesOf<'ppo'> = {
   scoreClip: positive,
   caution: amount,
   missingEndPenalty: amount,
-  klStop: number,
-  lengthStop: amount,
   updateKlStop: number,
 };
 

@@ -27,6 +27,7 @@ export type { Ranking } from './train/rankings.ts';
 export { documentRow } from './train/rows.ts';
 export type { Row, TrunkRow } from './train/rows.ts';
 export type { CourseState } from './train/course.ts';
+export type { StopCode, Trained } from './train/guards.ts';
 export { dpoDefaults, dpoSteps, trainDpo } from './train/dpo.ts';
 export type { PreparedRanking } from './train/dpo.ts';
 export { ktoDefaults, trainKto } from './train/kto.ts';

@@ -247,6 +247,14 @@ export const en = {
   teachEarlier: 'Taught before',
   teachTaught: (when: string) => `Taught ${when}.`,
   teachFailed: 'Training stopped.',
+  teachStopped: {
+    'train/kl':
+      'Training ended early: the model was moving too far from how it spoke before. What it had learned until then is kept.',
+    'train/length':
+      'Training ended early: replies were becoming much too short. What it had learned until then is kept.',
+    'train/not-finite':
+      'Training ended early: it met a number that is none. What it had learned until then is kept.',
+  },
   teachDrop: 'Cancel training',
   teachLoss: 'Loss',
   teachMargin: 'Reward margin',

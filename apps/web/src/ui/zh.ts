@@ -61,7 +61,6 @@ export const zh: Catalogue = {
     'training/adapter-lost': '您的个人适配器文件不见了：浏览器清除了它。请用您的评价再教一个。',
     'train/no-pairs': '没有一个排序认为某条回复更好。请先给出几个有先后的排序。',
     'train/few-thumbs': '好评和差评都需要。请两种都给出一些。',
-    'train/not-finite': '训练中出现了无效的数，因此停止了。请重新开始。',
     'releases/file-gone':
       '这个版本的文件已不在这台设备上：浏览器清除了它。请等一分钟：它会重新下载。',
     releases: '新版本没有通过检查，或无法取得。没有任何损失：继续使用当前的模型。',
@@ -268,6 +267,11 @@ export const zh: Catalogue = {
   teachEarlier: '以前教的',
   teachTaught: (when) => `${when}教的。`,
   teachFailed: '训练已停止。',
+  teachStopped: {
+    'train/kl': '训练提前结束：模型与原来的说话方式相差太远了。在那之前学到的已保留。',
+    'train/length': '训练提前结束：回复变得太短了。在那之前学到的已保留。',
+    'train/not-finite': '训练提前结束：出现了无效的数。在那之前学到的已保留。',
+  },
   teachDrop: '取消训练',
   teachLoss: '损失',
   teachMargin: '奖励差',

@@ -39,6 +39,7 @@ import {
   type Row,
   type RowScore,
   type Thumb,
+  type Trained,
   type TrunkRow,
 } from '@rapport/rlhf';
 import { compare, total, type Measured } from './compare.ts';
@@ -91,15 +92,13 @@ interface ReadRows {
 }
 
 /** What DPO or KTO came to, after so many steps. */
-interface Learned {
-  adapter: Adapter;
-  steps: number;
+interface Learned extends Trained {
+  readonly steps: number;
 }
 
 const PRACTICE = { ...ppoDefaults, ...course.ppo };
 
-export interface Taught {
-  adapter: Adapter;
+export interface Taught extends Trained {
   comparison: Comparison;
   tokensTrained: number;
 }
@@ -111,7 +110,8 @@ export async function* teach(
   signal: AbortSignal,
 ): AsyncGenerator<TrainingNews, Taught> {
   const base = release ? foldAdapter(checkpoint, release) : checkpoint;
-  const policy = new Policy(base, runtime, { budgetTokens });
+  const { endOfTurn } = tokenizer;
+  const policy = new Policy(base, runtime, { budgetTokens, endOfTurn });
   const room = roomFor(budgetTokens);
   const cut = cutTo(room);
   const short = (all: readonly Judgement[]) => all.map((one) => shortened(one, room, tokenizer));
@@ -122,7 +122,7 @@ export async function* teach(
         ? []
         : rankingsOf(short(lessons), tokenizer)
             .flatMap((ranking) => fitted(ranking, room))
-            .map((ranking) => withoutUnequalEnds(ranking, tokenizer.endOfTurn));
+            .map((ranking) => withoutUnequalEnds(ranking, endOfTurn));
     const measured = measuredOf(method, short(heldOut), tokenizer);
     const text = textRows(method, tokenizer);
     const rows = [...rankings.flatMap(rowsOf), ...measured.rows, ...text].map(cut);
@@ -156,13 +156,13 @@ export async function* teach(
             signal,
             keeping,
           );
-    let { adapter, steps: done } =
-      learned ?? (yield* learn(steps(), worked, reward ? PRACTICE.iterations : 0));
+    const first = learned ?? (yield* learn(steps(), worked, reward ? PRACTICE.iterations : 0));
     await policy.dispose();
-    if (reward) {
-      await shelf.save('learned', { adapter, steps: done } satisfies Learned);
+    let trained: Trained = first;
+    if (reward) await shelf.save('learned', first);
+    if (reward && !first.stopped) {
       const speaker = await Speaker.create(base, runtime, {
-        endOfTurn: tokenizer.endOfTurn,
+        endOfTurn,
         fromLayer: policy.place.fromLayer,
       });
       try {
@@ -171,7 +171,7 @@ export async function* teach(
             policy,
             speaker,
             reward,
-            start: adapter,
+            start: first.adapter,
             prompts: rankings.map(({ prompt }) => prompt),
             text: mixed,
             now: worked,
@@ -183,12 +183,13 @@ export async function* teach(
             save: (state) => shelf.save('rounds', state),
           },
         );
-        adapter = yield* practise(rounds, worked, done);
+        trained = yield* practise(rounds, worked, first.steps);
       } finally {
         await speaker.dispose();
       }
       await policy.dispose();
     }
+    const { adapter: whole, stopped } = trained;
 
     const apart = <T>(all: readonly T[]): T[] => [
       ...all.slice(judged.length, judged.length + measured.rows.length),
@@ -197,19 +198,20 @@ export async function* teach(
     const answers = read.slice(-TEXT_MEASURED);
     const nllBefore = total(refSums.slice(-TEXT_MEASURED));
     const costOf = async (scale: number) => {
-      const scores = await policy.score(answers, scaleAdapter(adapter, scale), { signal });
+      const scores = await policy.score(answers, scaleAdapter(whole, scale), { signal });
       return total(scores.map(logprobOf)) / nllBefore - 1;
     };
     yield { kind: 'stage', stage: 'comparing', done: 0, of: apart(read).length };
     const { scale } = await scaleWithin(NLL_LIMIT, await costOf(1), costOf);
-    adapter = shrinkAdapter(adapter, scale);
+    const adapter = shrinkAdapter(whole, scale);
     const compared = compare(measured, {
       lengths: apart(read).map(({ reply }) => reply.length),
       before: apart(refSums),
       after: (yield* reader.score(apart(read), adapter)).map(logprobOf),
     });
     const comparison = { ...compared, scale };
-    return { adapter, comparison, tokensTrained: policy.tokensTrained };
+    const { tokensTrained } = policy;
+    return { adapter, comparison, tokensTrained, ...(stopped && { stopped }) };
   } finally {
     await policy.dispose();
   }
@@ -225,7 +227,7 @@ async function* learn(
   let steps = 0;
   for (;;) {
     const next = await course.next();
-    if (next.done) return { adapter: next.value, steps };
+    if (next.done) return { ...next.value, steps };
     const { step, of, loss, kl } = next.value;
     steps = of;
     const margin = 'margin' in next.value ? next.value.margin : null;
@@ -241,7 +243,7 @@ async function* practise(
   rounds: ReturnType<typeof trainPpo>,
   worked: () => number,
   before: number,
-): AsyncGenerator<TrainingNews, Adapter> {
+): AsyncGenerator<TrainingNews, Trained> {
   yield { kind: 'stage', stage: 'practising', done: 0, of: PRACTICE.iterations };
   let startedMs = worked();
   for (;;) {

@@ -1,5 +1,6 @@
 // The typed port to the training worker: what the page may ask of it, in plain data.
 import type { Judgement } from '@rapport/core';
+import type { StopCode } from '@rapport/rlhf';
 import type { Method, Remote } from './channel.ts';
 import type { AdapterRef, ModelManifest } from './inference.ts';
 import type { Trial, TrainingBackend } from './plan.ts';
@@ -74,6 +75,8 @@ export interface TrainingOutcome {
   comparison: Comparison;
   tokensTrained: number;
   seconds: number;
+  /** Why it ended early: the adapter is the last one that was good. */
+  stopped?: StopCode;
 }
 
 export interface TrialRequest {

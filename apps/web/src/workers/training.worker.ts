@@ -72,7 +72,10 @@ async function* train(
     worked,
     shelf: shelfOf(order.id),
   };
-  const { adapter, comparison, tokensTrained } = yield* survivingLoss<TrainingNews, Taught>(
+  const { adapter, comparison, tokensTrained, stopped } = yield* survivingLoss<
+    TrainingNews,
+    Taught
+  >(
     (on) => teach(lesson, { ...classroom, runtime: gated(on, gate, signal) }, signal),
     runtime,
     () => runtimeFor('wasm'),
@@ -83,6 +86,7 @@ async function* train(
     comparison,
     tokensTrained,
     seconds: (performance.now() - startedMs) / 1000,
+    ...(stopped && { stopped: stopped.code }),
   };
 }
 

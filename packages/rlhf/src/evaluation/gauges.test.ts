@@ -55,7 +55,7 @@ describe('golden pairs', () => {
     const run = trainDpo(policy, rankings, [], { ...dpoDefaults, lrPeak: 0.02, seed: 1 });
     let next = await run.next();
     while (!next.done) next = await run.next();
-    const counted = await goldenErrors(policy, pairs, next.value);
+    const counted = await goldenErrors(policy, pairs, next.value.adapter);
     expect(counted.goldenErrors).toBeGreaterThan(counted.baseGoldenErrors);
     await policy.dispose();
   });

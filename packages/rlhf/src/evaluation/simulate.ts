@@ -12,6 +12,7 @@ import { pairsOf } from '../train/rankings.ts';
 import type { Ranking } from '../train/rankings.ts';
 import { scaleAdapter } from '../train/adapter.ts';
 import { ordinaryText, questionOf } from '../train/demonstrations.ts';
+import type { StopCode } from '../train/guards.ts';
 import { featuresOf, rewardOf } from '../train/reward.ts';
 import type { RewardModel } from '../train/reward.ts';
 import { scoreOf, thumbsUp } from './annotator.ts';
@@ -109,6 +110,8 @@ export interface SimulationResult {
   readonly nllChange: number;
   readonly rewardModelAccuracy: number;
   readonly usablePairs: number;
+  /** Why training ended early, with the last good adapter. */
+  readonly stopped?: StopCode;
   /** Words. */
   readonly replyLength: number;
   readonly baseReplyLength: number;
@@ -287,6 +290,7 @@ export async function* simulate(
       nllChange: result.measures.nllChange,
       rewardModelAccuracy: result.measures.rewardModelAccuracy!,
       usablePairs: result.measures.pairs,
+      ...(result.stopped && { stopped: result.stopped.code }),
       replyLength: words(sampled),
       baseReplyLength: words(base.flat()),
       ended: ended(sampled),

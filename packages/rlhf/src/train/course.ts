@@ -5,6 +5,8 @@ import type { Adapter, RandomState } from '@rapport/core';
 import { AdamW } from '../optim/adamw.ts';
 import type { AdamOptions, AdamState } from '../optim/adamw.ts';
 import { copyAdapter } from './adapter.ts';
+import { stopOf } from './guards.ts';
+import type { Limits, Measured, Stop } from './guards.ts';
 
 /** Plain data: numbers, arrays and maps. */
 export interface CourseState {
@@ -15,6 +17,10 @@ export interface CourseState {
   readonly random: RandomState;
   /** Numbers of the tasks that this epoch has still to see. */
   readonly queue: readonly number[];
+  /** The last adapter that was measured and good. Missing, with the next, in states of earlier versions. */
+  readonly good?: Adapter;
+  /** Length of replies at the start. */
+  readonly firstLength?: number;
 }
 
 export interface Keeping<S extends CourseState = CourseState> {
@@ -33,6 +39,8 @@ export class Course {
   readonly adam: AdamW;
   readonly #keeping: Keeping;
   #queue: number[];
+  #good: Adapter;
+  #firstLength: number | undefined;
 
   constructor(
     keeping: Keeping,
@@ -46,8 +54,23 @@ export class Course {
     this.random = new Random(resume?.random ?? seed);
     this.adapter = resume ? copyAdapter(resume.adapter) : begin(this.random);
     this.#queue = [...(resume?.queue ?? [])];
+    this.#good = copyAdapter(resume?.good ?? this.adapter);
+    this.#firstLength = resume?.firstLength;
     this.adam = new AdamW({ betas: [0.9, 0.99], ...options });
     if (resume) this.adam.restore(resume.adam);
+  }
+
+  /** The last adapter that was measured and good: what a stop returns. */
+  get good(): Adapter {
+    return this.#good;
+  }
+
+  /** Why the adapter, as it was measured, must not be gone on from; when it may, it is the last good one. */
+  judge(measured: Measured, limits: Limits): Stop | undefined {
+    this.#firstLength ??= measured.length;
+    const stopped = stopOf(measured, this.#firstLength, limits);
+    if (!stopped) this.#good = copyAdapter(this.adapter);
+    return stopped;
   }
 
   /** The next `count` tasks of a shuffled epoch; a new epoch begins when fewer than `fewest` are left. */
@@ -73,6 +96,8 @@ export class Course {
       adam: this.adam.state(),
       random: this.random.state(),
       queue: [...this.#queue],
+      good: this.#good,
+      ...(this.#firstLength !== undefined && { firstLength: this.#firstLength }),
     };
   }
 }

@@ -1,24 +1,25 @@
 // DPO (arXiv 2305.18290) on rankings: all pairs of a ranking, weighted 1/|P|, reference = the adapter off.
 // Left out: sampling of pairs, a second copy of the model.
 import { float32, int64, op, RapportError } from '@rapport/core';
-import type { Adapter } from '@rapport/core';
 import { crossEntropy } from '../losses/policy.ts';
 import { dpoLoss } from '../losses/preference.ts';
 import type { Parameters } from '../optim/adamw.ts';
 import { rateAt } from '../optim/schedule.ts';
-import { newAdapter, parametersOf } from './adapter.ts';
+import { newAdapter } from './adapter.ts';
 import type { LoraConfig } from './adapter.ts';
 import { Course } from './course.ts';
 import type { Keeping } from './course.ts';
+import { tokensSpoken } from './guards.ts';
+import type { Limits, Stop, Trained } from './guards.ts';
 import type { Policy } from './policy.ts';
 import type { LossParts, PolicyOutputs } from './policy-graph.ts';
 import { pairsOf } from './rankings.ts';
 import type { Pair } from './rankings.ts';
 import { largestOf } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
-import { mixText, update } from './step.ts';
+import { advance, mixText } from './step.ts';
 
-export interface DpoConfig extends LoraConfig {
+export interface DpoConfig extends LoraConfig, Limits {
   /** How dear it is to move away from the reference. */
   readonly beta: number;
   /** 'sigmoid' is DPO, 'ipo' regresses h to 1/(2β) (arXiv 2310.12036). */
@@ -58,6 +59,8 @@ export const dpoDefaults: DpoConfig = {
   warmupSteps: 3,
   ptxBalance: 0,
   ptxRows: 4,
+  klStop: 1,
+  lengthStop: 0.1,
   rank: 8,
   alpha: 16,
   seed: 0,
@@ -85,6 +88,7 @@ export interface DpoRecord {
   readonly gradientNorm: number;
   readonly ptxRatio: number;
   readonly lr: number;
+  readonly stopped?: Stop;
 }
 
 /** One ranking without the replies no pair speaks of. */
@@ -96,9 +100,10 @@ interface Task {
 }
 
 /**
- * Trains an adapter from zero, or from where `keeping` says; yields a record per step, returns the adapter.
+ * Trains an adapter from zero, or from where `keeping` says; yields a record per step, returns the adapter. One more pass
+ * over a batch only measures the last adapter; it has a record where that adapter must not be used.
  *
- * @throws RapportError `train/no-pairs`, `train/not-finite`.
+ * @throws RapportError `train/no-pairs`.
  */
 export async function* trainDpo(
   policy: Policy,
@@ -107,7 +112,7 @@ export async function* trainDpo(
   config: DpoConfig = dpoDefaults,
   signal?: AbortSignal,
   keeping: Keeping = {},
-): AsyncGenerator<DpoRecord, Adapter> {
+): AsyncGenerator<DpoRecord, Trained> {
   const tasks = rankings.flatMap(taskOf);
   if (tasks.length === 0) {
     throw new RapportError(
@@ -119,8 +124,7 @@ export async function* trainDpo(
   const course = new Course(keeping, config.seed, (random) =>
     newAdapter(policy.sites, config, random),
   );
-  const { random, adapter, adam } = course;
-  const parameters = parametersOf(adapter);
+  const { random, adapter } = course;
   const perEpoch = Math.ceil(tasks.length / config.promptsPerStep);
   const of = dpoSteps(tasks.length, config);
   // In a large set every ranking counts; in a small one, seen again and again, steps of one size do.
@@ -139,11 +143,11 @@ export async function* trainDpo(
   const largest = largestOf(tasks.map(({ rows }) => rows));
   const trainer = await policy.trainer(config.rank, lossOf, { largest });
   try {
-    for (let step = course.step; step < of; step++) {
+    for (let step = course.step; step <= of; step++) {
       signal?.throwIfAborted();
       const batch = course.draw(tasks, config.promptsPerStep, fewest);
       const gradients: Parameters = new Map();
-      let [loss, margin, right, count, drift, tokens] = [0, 0, 0, 0, 0, 0];
+      let [loss, margin, right, count, drift, tokens, spoken] = [0, 0, 0, 0, 0, 0, 0];
       for (const task of batch) {
         const out = await trainer.run(
           task.rows,
@@ -156,6 +160,7 @@ export async function* trainDpo(
         const tokensOf = (i: number) => (config.lengthNormalised ? task.rows[i]!.reply.length : 1);
         drift -= logratios.reduce((a, b, i) => a + b * tokensOf(i), 0);
         tokens += task.rows.reduce((n, { reply }) => n + reply.length, 0);
+        spoken += tokensSpoken(out['ends'], task.rows);
         for (const { better, worse } of task.pairs) {
           const h = logratios[better]! - logratios[worse]!;
           margin += config.beta * h;
@@ -177,27 +182,35 @@ export async function* trainDpo(
           pairWeight: float32([1], [0]),
         }),
       });
-      const lr =
-        config.lrPeak * rateAt(step, { kind: 'linear', warmup: config.warmupSteps, steps: of });
-      const gradientNorm = update(adam, parameters, gradients, lr);
+      const schedule = { kind: 'linear', warmup: config.warmupSteps, steps: of } as const;
+      const lr = step < of ? config.lrPeak * rateAt(step, schedule) : 0;
+      const kl = drift / tokens;
+      const measured = { kl, length: spoken / tokens, worth: loss };
+      const { gradientNorm, stopped } = advance(course, gradients, lr, {
+        measured,
+        limits: config,
+      });
       const ptxRatio = mixed.gradientNorm
         ? (mixed.ptxCoef * mixed.ptxNorm) / mixed.gradientNorm
         : 0;
+      if (step === of && !stopped) break;
       yield {
         stage: 'dpo',
-        step: step + 1,
+        step: Math.min(step + 1, of),
         of,
         loss,
         margin: margin / count,
         accuracy: right / count,
-        kl: drift / tokens,
+        kl,
         gradientNorm,
         ptxRatio,
         lr,
+        ...(stopped && { stopped }),
       };
+      if (stopped) return { adapter: course.good, stopped };
       await course.keep(step + 1);
     }
-    return adapter;
+    return { adapter };
   } finally {
     await trainer.dispose();
   }

@@ -1,27 +1,28 @@
 // KTO (arXiv 2402.01306) on thumbs: a reply is good or bad by itself, no pairs. The reference point z is the
 // mean log-ratio of mismatched prompts and replies; the rarer thumb weighs more. Left out: estimating z per class.
 import { float32, op, Random, RapportError } from '@rapport/core';
-import type { Adapter } from '@rapport/core';
 import { crossEntropy } from '../losses/policy.ts';
 import { ktoLoss, thumbWeights } from '../losses/preference.ts';
 import type { Parameters } from '../optim/adamw.ts';
 import { rateAt } from '../optim/schedule.ts';
-import { newAdapter, parametersOf } from './adapter.ts';
+import { newAdapter } from './adapter.ts';
 import type { LoraConfig } from './adapter.ts';
 import { Course } from './course.ts';
 import type { Keeping } from './course.ts';
+import { tokensSpoken } from './guards.ts';
+import type { Limits, Stop, Trained } from './guards.ts';
 import { logprobOf } from './policy.ts';
 import type { Policy } from './policy.ts';
 import { batchesOf } from './rows.ts';
 import type { Row, TrunkRow } from './rows.ts';
-import { mixText, update } from './step.ts';
+import { advance, mixText } from './step.ts';
 
 /** A reply and which thumb it got. */
 export interface Thumb extends Row {
   readonly good: boolean;
 }
 
-export interface KtoConfig extends LoraConfig {
+export interface KtoConfig extends LoraConfig, Limits {
   readonly beta: number;
   readonly lrPeak: number;
   readonly epochs: number;
@@ -40,6 +41,8 @@ export const ktoDefaults: KtoConfig = {
   warmupSteps: 3,
   ptxBalance: 0.2,
   ptxRows: 4,
+  klStop: 1,
+  lengthStop: 0.1,
   rank: 8,
   alpha: 16,
   seed: 0,
@@ -57,6 +60,7 @@ export interface KtoRecord {
   readonly gradientNorm: number;
   readonly ptxRatio: number;
   readonly lr: number;
+  readonly stopped?: Stop;
 }
 
 interface Task {
@@ -69,9 +73,10 @@ interface Task {
 }
 
 /**
- * Trains an adapter from zero, or from where `keeping` says; yields a record per step, returns the adapter.
+ * Trains an adapter from zero, or from where `keeping` says; yields a record per step, returns the adapter. One more pass
+ * over a batch only measures the last adapter; it has a record where that adapter must not be used.
  *
- * @throws RapportError `train/few-thumbs`, `train/not-finite`.
+ * @throws RapportError `train/few-thumbs`.
  */
 export async function* trainKto(
   policy: Policy,
@@ -80,7 +85,7 @@ export async function* trainKto(
   config: KtoConfig = ktoDefaults,
   signal?: AbortSignal,
   keeping: Keeping = {},
-): AsyncGenerator<KtoRecord, Adapter> {
+): AsyncGenerator<KtoRecord, Trained> {
   const up = thumbs.filter(({ good }) => good).length;
   if (up === 0 || up === thumbs.length) {
     throw new RapportError(
@@ -95,8 +100,7 @@ export async function* trainKto(
   const course = new Course(keeping, config.seed, (random) =>
     newAdapter(policy.sites, config, random),
   );
-  const { random, adapter, adam } = course;
-  const parameters = parametersOf(adapter);
+  const { random, adapter } = course;
   const trainer = await policy.trainer(config.rank, (p) => {
     const row = (name: string) => p.input(name, 'float32', ['B']);
     const z = p.input('z', 'float32', []);
@@ -131,7 +135,7 @@ export async function* trainKto(
   const perEpoch = Math.ceil(tasks.length / config.batch);
   const of = perEpoch * config.epochs;
   try {
-    for (let step = course.step; step < of; step++) {
+    for (let step = course.step; step <= of; step++) {
       signal?.throwIfAborted();
       const batch = course.draw(tasks, config.batch, 1);
       const others = await policy.scoresAs(
@@ -142,12 +146,13 @@ export async function* trainKto(
       const mismatch = batch.reduce((s, t, i) => s + others[i]! - t.otherRefSum, 0);
       const z = Math.max(0, mismatch / batch.length);
       const gradients: Parameters = new Map();
-      let [loss, drift] = [0, 0];
+      let [loss, drift, spoken] = [0, 0, 0];
       for (const part of batchesOf(batch, ({ row }) => row, policy.budgetTokens)) {
         const rows = part.map(({ row }) => row);
         const out = await trainer.run(rows, adapter, feedsOf(part, z, batch.length), gradients);
         loss += Number(out['votes']!.data[0]);
         drift -= (out['logratios']!.data as Float32Array).reduce((a, b) => a + b, 0);
+        spoken += tokensSpoken(out['ends'], rows);
       }
       const mixed = await mixText(gradients, config, text, {
         trainer,
@@ -164,16 +169,34 @@ export async function* trainKto(
         }),
       });
       const schedule = { kind: 'linear', warmup: config.warmupSteps, steps: of } as const;
-      const lr = config.lrPeak * rateAt(step, schedule);
-      const gradientNorm = update(adam, parameters, gradients, lr);
+      const lr = step < of ? config.lrPeak * rateAt(step, schedule) : 0;
+      const tokens = batch.reduce((n, { row }) => n + row.reply.length, 0);
+      const kl = drift / tokens;
+      const measured = { kl, length: spoken / tokens, worth: loss };
+      const { gradientNorm, stopped } = advance(course, gradients, lr, {
+        measured,
+        limits: config,
+      });
       const ptxRatio = mixed.gradientNorm
         ? (mixed.ptxCoef * mixed.ptxNorm) / mixed.gradientNorm
         : 0;
-      const kl = drift / batch.reduce((n, { row }) => n + row.reply.length, 0);
-      yield { stage: 'kto', step: step + 1, of, loss, z, kl, gradientNorm, ptxRatio, lr };
+      if (step === of && !stopped) break;
+      yield {
+        stage: 'kto',
+        step: Math.min(step + 1, of),
+        of,
+        loss,
+        z,
+        kl,
+        gradientNorm,
+        ptxRatio,
+        lr,
+        ...(stopped && { stopped }),
+      };
+      if (stopped) return { adapter: course.good, stopped };
       await course.keep(step + 1);
     }
-    return adapter;
+    return { adapter };
   } finally {
     await trainer.dispose();
   }

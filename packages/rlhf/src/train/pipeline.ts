@@ -6,6 +6,7 @@ import { paidScore } from '../losses/advantage.ts';
 import { Speaker } from '../rollout/speaker.ts';
 import { newAdapter, scaleAdapter, shrinkAdapter } from './adapter.ts';
 import type { CourseState, Keeping } from './course.ts';
+import type { Stop, Trained } from './guards.ts';
 import { MOST_TEXT } from './demonstrations.ts';
 import { dpoDefaults, trainDpo } from './dpo.ts';
 import type { DpoConfig, DpoRecord, PreparedRanking } from './dpo.ts';
@@ -85,6 +86,8 @@ export interface PipelineCheckpoint {
   readonly reward?: RewardModel;
   readonly warmStart?: Adapter;
   readonly adapter?: Adapter;
+  /** Why the last of these is not what its method came to in the end. */
+  readonly stopped?: Stop | undefined;
   /** Where the stage after these stood. */
   readonly course?: CourseState;
 }
@@ -107,6 +110,8 @@ export interface PipelineResult {
   readonly warmStart: Adapter;
   /** None where demonstrations alone were learned from. */
   readonly reward?: RewardModel;
+  /** Why training ended early: `adapter` is the last one that was good, and no later stage was begun. */
+  readonly stopped?: Stop;
   readonly measures: {
     /** Relative change of the mean negative log-likelihood of held-out ordinary text. */
     readonly nllChange: number;
@@ -128,9 +133,9 @@ export async function* runPipeline(
   signal?: AbortSignal,
 ): AsyncGenerator<PipelineRecord, PipelineResult> {
   const started = platform.now();
-  const { checkpoint, runtime } = platform;
+  const { checkpoint, runtime, endOfTurn } = platform;
   const { activationBytes = Infinity } = platform;
-  const policy = new Policy(checkpoint, runtime, { activationBytes });
+  const policy = new Policy(checkpoint, runtime, { activationBytes, endOfTurn });
   const options = signal ? { signal } : {};
   try {
     yield { stage: 'prepare', step: 0, of: 3 };
@@ -142,9 +147,7 @@ export async function* runPipeline(
     const read = telling.length > 0 ? telling : spec.rankings;
     // SFT copies the best reply, its end included; the others compare.
     const rankings =
-      spec.method === 'sft'
-        ? read
-        : read.map((ranking) => withoutUnequalEnds(ranking, platform.endOfTurn));
+      spec.method === 'sft' ? read : read.map((ranking) => withoutUnequalEnds(ranking, endOfTurn));
     const flat = rankings.flatMap(({ prompt, replies }) =>
       replies.map((reply): Row => ({ prompt, reply })),
     );
@@ -166,23 +169,24 @@ export async function* runPipeline(
       yield { stage: 'reward', step: 1, of: 1, rewardAccuracy: rewardModel.accuracy, pairs };
     }
 
-    const warmStart =
-      resume?.warmStart ??
-      (yield* firstAdapter(spec, platform, { policy, prepared, text, reward }, signal));
-    if (!resume?.warmStart) await platform.save?.({ reward, warmStart });
+    const first: Trained = resume?.warmStart
+      ? { adapter: resume.warmStart, ...(resume.stopped && { stopped: resume.stopped }) }
+      : yield* firstAdapter(spec, platform, { policy, prepared, text, reward }, signal);
+    const { adapter: warmStart } = first;
+    if (!resume?.warmStart) await platform.save?.({ reward, warmStart, stopped: first.stopped });
 
-    let adapter = resume?.adapter ?? warmStart;
+    let trained: Trained = { ...first, adapter: resume?.adapter ?? warmStart };
     const reinforced = reinforces(spec.method);
-    if (reward && reinforced && !resume?.adapter) {
+    if (reward && reinforced && !resume?.adapter && !first.stopped) {
       const speaker = await Speaker.create(checkpoint, runtime, {
-        endOfTurn: platform.endOfTurn,
+        endOfTurn,
         fromLayer: policy.place.fromLayer,
       });
       try {
         const estimator = spec.method === 'rloo' ? 'rloo' : 'gae';
         const judged = [...spec.rankings, ...(spec.thumbs ?? [])];
         const prompts = spec.prompts ?? distinct(judged.map(({ prompt }) => prompt));
-        adapter = yield* trainPpo(
+        trained = yield* trainPpo(
           {
             policy,
             speaker,
@@ -199,8 +203,9 @@ export async function* runPipeline(
       } finally {
         await speaker.dispose();
       }
-      await platform.save?.({ reward, warmStart, adapter });
+      await platform.save?.({ reward, warmStart, ...trained });
     }
+    const { adapter, stopped } = trained;
 
     yield { stage: 'measure', step: 0, of: 1 };
     const before = nll(answers.map(({ logprob }) => logprob));
@@ -224,6 +229,7 @@ export async function* runPipeline(
       adapter: turned.adapter,
       warmStart,
       ...(reward && { reward }),
+      ...(stopped && { stopped }),
       measures: {
         nllChange,
         scale,
@@ -279,7 +285,7 @@ async function* firstAdapter(
     readonly reward: RewardModel | undefined;
   },
   signal?: AbortSignal,
-): AsyncGenerator<DpoRecord | KtoRecord | SftRecord, Adapter> {
+): AsyncGenerator<DpoRecord | KtoRecord | SftRecord, Trained> {
   const { seed } = spec;
   const { policy, prepared, text, reward } = made;
   const keeping = keepingOf(platform, { reward });
@@ -305,7 +311,9 @@ async function* firstAdapter(
       await judge?.dispose();
     }
   }
-  if (spec.method === 'bestofn') return newAdapter(policy.sites, dpoDefaults, new Random(seed));
+  if (spec.method === 'bestofn') {
+    return { adapter: newAdapter(policy.sites, dpoDefaults, new Random(seed)) };
+  }
   const config = { ...dpoDefaults, seed, ...spec.dpo };
   return yield* trainDpo(policy, prepared, text, config, signal, keeping);
 }

@@ -1,6 +1,6 @@
 // The graphs of training. The trunk (layers below the adapter) is constant and is run once per row; the
 // upper part turns its output into log-probabilities of reply tokens, a loss, and gradients.
-import { buildModel, Graph, linearSites, op } from '@rapport/core';
+import { buildModel, Graph, int64, linearSites, op } from '@rapport/core';
 import type { Dropout, ModelConfig, ModelGraph, Value } from '@rapport/core';
 import { gradients } from '../autodiff/gradients.ts';
 import { withinBudget } from '../autodiff/recompute.ts';
@@ -84,7 +84,8 @@ export interface LossParts {
 }
 
 /**
- * trunk [B, T, D] → logprobs [N] and hidden [N, 3·D] (`readAt`); with `training`, for hidden, `loss` and `grad.<input>`.
+ * trunk [B, T, D] → logprobs [N] and hidden [N, 3·D] (`readAt`); with `training`, for hidden, `loss`, `grad.<input>` and
+ * `ends`.
  *
  * Inputs: `trunk`, `positions` [B, T], `mask`, `select` [N, 2] (row, position that predicts), `targets` [N],
  * `inverseTemperature` scalar, the adapter, and what the loss asks for.
@@ -96,6 +97,8 @@ export function policyGraph(
     readonly rank: number;
     readonly lossOf: (policy: PolicyOutputs) => LossParts;
     readonly dropout?: Dropout;
+    /** With it there is `ends` [N]: log π of this token in place of each reply token. */
+    readonly endOfTurn?: number | undefined;
     /** Layers whose results do not fit are computed again in the backward pass. */
     readonly memory?: { readonly budgetBytes: number; readonly sizes: Sizes };
   },
@@ -111,7 +114,8 @@ export function policyGraph(
   const layers = depths.slice(1).map((to, i) => ({ from: depths[i]!, to }));
   const recompute = training?.memory ? withinBudget(graph, layers, training.memory) : [];
   const hidden = model.finalNorm(op.gatherND(depths.at(-1)!, select));
-  const logprobs = tokenLogprobs(op.mul(hidden, inverseTemperature), model.head(), targets);
+  const logprobOf = tokenLogprobs(op.mul(hidden, inverseTemperature), model.head());
+  const logprobs = logprobOf(targets);
   graph.output('logprobs', logprobs);
   if (!training) {
     graph.output('hidden', readAt(select, hidden, depths, config.layers));
@@ -133,6 +137,10 @@ export function policyGraph(
     input: (name, dtype, shape) => graph.input(name, dtype, shape),
   });
   graph.output('loss', loss);
+  const { endOfTurn } = training;
+  if (endOfTurn !== undefined) {
+    graph.output('ends', logprobOf(graph.constant(int64([1], [endOfTurn]))));
+  }
   for (const [name, value] of Object.entries(results)) graph.output(name, value);
   const trained = [...model.adapterInputs, ...parameters];
   gradients(loss, trained, { recompute }).forEach((g, i) =>
@@ -145,11 +153,11 @@ export function policyGraph(
  * log softmax(h·Wᵀ) at the targets: h·W[target] − log Σ exp(h·Wᵀ). The one-hot never exists, and the
  * softmax over V only in the backward pass.
  *
- * `hidden` [N, D], `head` [V, D], `targets` int64 [N] → [N].
+ * `hidden` [N, D], `head` [V, D], `targets` int64 [N], or [1] for all → [N].
  */
-function tokenLogprobs(hidden: Value, head: Value, targets: Value): Value {
-  const chosen = op.reduceSum(op.mul(hidden, op.gather(head, targets)), [1]);
-  return op.sub(chosen, logSumExp(op.matmulTransposed(hidden, head)));
+function tokenLogprobs(hidden: Value, head: Value): (targets: Value) => Value {
+  const whole = logSumExp(op.matmulTransposed(hidden, head));
+  return (targets) => op.sub(op.reduceSum(op.mul(hidden, op.gather(head, targets)), [1]), whole);
 }
 
 /** log Σ exp over the last axis in two steps: in one, a vocabulary's worth of fp32 addends loses 2e-4. */

@@ -56,6 +56,8 @@ export interface PolicyOptions {
   readonly budgetTokens?: number;
   /** What layers may keep for the backward pass; the others compute it again. Unlimited by default. */
   readonly activationBytes?: number;
+  /** The token that ends a reply; where it is known, methods that do not sample watch that replies are not cut short. */
+  readonly endOfTurn?: number;
 }
 
 export class Policy {
@@ -68,6 +70,7 @@ export class Policy {
   readonly budgetTokens: number;
   readonly #runtime: Runtime;
   readonly #activationBytes: number;
+  readonly #endOfTurn: number | undefined;
   readonly #groups: number;
   #trunk: Promise<Session> | undefined;
   #scorer: Promise<Session> | undefined;
@@ -81,6 +84,7 @@ export class Policy {
     this.budgetTokens = options.budgetTokens ?? 1024;
     this.#runtime = runtime;
     this.#activationBytes = options.activationBytes ?? Infinity;
+    this.#endOfTurn = options.endOfTurn;
     this.#groups = config.heads / config.kvHeads;
   }
 
@@ -185,6 +189,7 @@ export class Policy {
       rank,
       lossOf,
       dropout,
+      endOfTurn: this.#endOfTurn,
       ...(this.#activationBytes < Infinity && { memory }),
     });
     const session = await this.#runtime.load(graph, this.#weights);

@@ -15,20 +15,20 @@ import {
   whiten,
 } from '../losses/advantage.ts';
 import { crossEntropy, policyLoss, valueLoss } from '../losses/policy.ts';
-import { AdamW } from '../optim/adamw.ts';
+import { AdamW, clipNorm } from '../optim/adamw.ts';
 import type { AdamState, Parameters } from '../optim/adamw.ts';
 import type { SampledReply, Speaker } from '../rollout/speaker.ts';
 import { copyAdapter, parametersOf } from './adapter.ts';
 import { Course } from './course.ts';
 import type { CourseState, Keeping } from './course.ts';
-import { stopAfter, stopOf } from './guards.ts';
-import type { Limits, Stop } from './guards.ts';
+import { stopFor } from './guards.ts';
+import type { Limits, Stop, Trained } from './guards.ts';
 import type { Policy, RowScore } from './policy.ts';
 import { disagreement, featuresOf, rewardOf } from './reward.ts';
 import type { RewardModel } from './reward.ts';
 import { batchesOf } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
-import { mixText, update } from './step.ts';
+import { mixText } from './step.ts';
 
 export interface PpoConfig extends Limits {
   readonly estimator: 'gae' | 'rloo' | 'grpo';
@@ -162,18 +162,18 @@ export interface PpoState extends CourseState {
   readonly value: Parameters;
   readonly valueAdam: AdamState;
   readonly average: Parameters;
-  /** The last adapter whose own replies were good: what a stop returns. */
-  readonly good: Adapter;
   readonly klCoef: number;
-  readonly firstReplyTokens: number;
 }
 
-/** Yields a record per iteration; returns the adapter, or after a stop the last one whose replies were good. */
+/**
+ * Yields a record per iteration; returns the adapter, or after a stop the last one whose replies were good. What is
+ * returned speaks once more at the end, one reply a prompt; that round has a record where it stops the run.
+ */
 export async function* trainPpo(
   inputs: PpoInputs,
   config: PpoConfig = ppoDefaults,
   keeping: Keeping<PpoState> = {},
-): AsyncGenerator<PpoRecord, Adapter> {
+): AsyncGenerator<PpoRecord, Trained> {
   const { policy, speaker, reward, text, signal } = inputs;
   const { resume, save } = keeping;
   const course = new Course({ resume }, config.seed + 17, () => copyAdapter(inputs.start), {
@@ -253,11 +253,14 @@ export async function* trainPpo(
   if (resume) valueAdam.restore(resume.valueAdam);
   const average = copyParameters(resume?.average ?? parameters);
   let klCoef = resume?.klCoef ?? config.klCoef;
-  let firstReplyTokens = resume?.firstReplyTokens;
-  let good = copyAdapter(resume?.good ?? adapter);
   try {
-    for (let step = course.step; step < config.iterations; step++) {
+    for (let step = course.step; step <= config.iterations; step++) {
       signal?.throwIfAborted();
+      const last = step === config.iterations;
+      if (last && config.ema > 0) {
+        for (const [name, data] of average) parameters.get(name)!.set(data);
+      }
+      const replies = last ? 1 : config.repliesPerPrompt;
       const prompts = course.draw(inputs.prompts, config.promptsPerIteration);
 
       // 1. Rollouts from the policy, nothing truncated.
@@ -265,7 +268,7 @@ export async function* trainPpo(
       const rollout = speaker.sample(prompts, {
         temperature: config.temperature,
         maxTokens: config.maxTokens,
-        replies: config.repliesPerPrompt,
+        replies,
         seed: config.seed * 1000 + step + 1,
         adapter,
         ...(signal && { signal }),
@@ -304,7 +307,7 @@ export async function* trainPpo(
       });
 
       // 3.–4. Advantages, whitened over all reply tokens.
-      estimate(experience, { ...config, klCoef });
+      estimate(experience, { ...config, klCoef, repliesPerPrompt: replies });
 
       // The policy that spoke is good, or the one before it is returned.
       const before = {
@@ -312,9 +315,9 @@ export async function* trainPpo(
         replyTokens: tokens / sampled.length,
         score: experience.reduce((s, e) => s + e.score, 0) / experience.length,
       };
-      firstReplyTokens ??= before.replyTokens;
-      let stopped = stopOf(before, firstReplyTokens, config);
-      if (!stopped) good = copyAdapter(adapter);
+      const { klToken: kl, replyTokens: length, score: worth } = before;
+      let stopped = course.judge({ kl, length, worth }, config);
+      if (last && !stopped) break;
 
       // 5.–6. Clipped updates, each with its share of ordinary text.
       const stats = {
@@ -371,12 +374,12 @@ export async function* trainPpo(
             random: course.random,
             idle,
           });
-          try {
-            stats.gradientNorm += update(adam, parameters, gradients, lr);
-            update(valueAdam, value, ofValue, config.valueLr);
-          } catch (error) {
-            stopped = stopAfter(error);
-          }
+          const gradientNorm = clipNorm(gradients, 1);
+          stopped = stopFor(gradientNorm, clipNorm(ofValue, 1));
+          stats.gradientNorm += gradientNorm;
+          if (stopped) break;
+          adam.step(parameters, gradients, lr);
+          valueAdam.step(value, ofValue, config.valueLr);
           follow(average, parameters, config.ema);
           stats.ptxRatio += mixed.gradientNorm
             ? (mixed.ptxCoef * mixed.ptxNorm) / mixed.gradientNorm
@@ -399,9 +402,7 @@ export async function* trainPpo(
           value: copyParameters(value),
           valueAdam: valueAdam.state(),
           average: copyParameters(average),
-          good,
           klCoef,
-          firstReplyTokens,
         });
       }
       const mean = (x: number, count = updates) => x / Math.max(1, count);
@@ -409,7 +410,7 @@ export async function* trainPpo(
         experience.flatMap((e) => [...pick(e)]);
       yield {
         stage: 'ppo',
-        step: step + 1,
+        step: Math.min(step + 1, config.iterations),
         of: config.iterations,
         ...before,
         disagreement: experience.reduce((sum, e) => sum + e.disagreement, 0) / experience.length,
@@ -430,10 +431,9 @@ export async function* trainPpo(
         tokensPerSecond,
         ...(stopped && { stopped }),
       };
-      if (stopped) return good;
+      if (stopped) return { adapter: course.good, stopped };
     }
-    if (config.ema > 0) for (const [name, data] of average) parameters.get(name)!.set(data);
-    return adapter;
+    return { adapter };
   } finally {
     await trainer.dispose();
   }

@@ -36,7 +36,7 @@ async function train(config: Partial<SftConfig>, extras: SftExtras = {}) {
   const run = trainSft(policy, rows, { ...sftDefaults, ...config }, extras);
   for (;;) {
     const next = await run.next();
-    if (next.done) return { records, adapter: next.value };
+    if (next.done) return { records, ...next.value };
     records.push(next.value);
   }
 }

@@ -7,16 +7,19 @@ import type { Adapter } from '@rapport/core';
 import { crossEntropy } from '../losses/policy.ts';
 import type { Parameters } from '../optim/adamw.ts';
 import { rateAt } from '../optim/schedule.ts';
-import { copyAdapter, newAdapter, parametersOf } from './adapter.ts';
+import { copyAdapter, newAdapter } from './adapter.ts';
 import type { LoraConfig } from './adapter.ts';
 import { Course } from './course.ts';
 import type { CourseState, Keeping } from './course.ts';
+import { tokensSpoken } from './guards.ts';
+import type { Limits, Stop, Trained } from './guards.ts';
+import { logprobOf } from './policy.ts';
 import type { Policy } from './policy.ts';
 import { batchesOf, lengthOf, packByRoom } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
-import { update } from './step.ts';
+import { advance } from './step.ts';
 
-export interface SftConfig extends LoraConfig {
+export interface SftConfig extends LoraConfig, Limits {
   readonly lrPeak: number;
   /** By default 16 on small sets, which overfit in loss and still improve, and 3 on others. */
   readonly epochs?: number;
@@ -42,6 +45,8 @@ export const sftDefaults: SftConfig = {
   loraDropout: 0,
   packing: false,
   rateEvery: 4,
+  klStop: 2,
+  lengthStop: 0.1,
   rank: 8,
   alpha: 16,
   seed: 0,
@@ -59,10 +64,13 @@ export interface SftRecord {
   readonly of: number;
   /** Mean negative log-likelihood per reply token, in nats, under dropout. */
   readonly loss: number;
+  /** That less the same of the reference without dropout: large only where a run breaks. */
+  readonly kl: number;
   readonly gradientNorm: number;
   readonly lr: number;
   /** What the adapter is worth after this step, where it was rated. */
   readonly rating?: number;
+  readonly stopped?: Stop;
 }
 
 /** An adapter and what it was rated. */
@@ -84,20 +92,22 @@ export interface SftExtras {
 
 /**
  * Trains an adapter from zero, or from where `keeping` says; yields a record per step. Returns the best rated
- * adapter, or without `rate` the last.
+ * adapter, or without `rate` the last. One more pass over a batch only measures the last adapter; it has a record where
+ * that adapter must not be used.
  */
 export async function* trainSft(
   policy: Policy,
   rows: readonly TrunkRow[],
   config: SftConfig = sftDefaults,
   { signal, keeping = {}, rate }: SftExtras = {},
-): AsyncGenerator<SftRecord, Adapter> {
+): AsyncGenerator<SftRecord, Trained> {
   const { resume, save, everySteps = 1 } = keeping;
   const course = new Course({ resume }, config.seed, (random) =>
     newAdapter(policy.sites, config, random),
   );
-  const { adapter, adam, random } = course;
-  const parameters = parametersOf(adapter);
+  const { adapter, random } = course;
+  const refSums = await policy.scoresAs(rows, null, logprobOf, { signal });
+  const tasks = rows.map((row, i) => ({ row, refSum: refSums[i]! }));
   const perEpoch = Math.ceil(rows.length / config.batch);
   const of = perEpoch * (config.epochs ?? (rows.length <= SMALL_SET ? 16 : 3));
   let best = resume?.best;
@@ -110,34 +120,52 @@ export async function* trainSft(
     },
   );
   try {
-    for (let step = course.step; step < of; step++) {
+    for (let step = course.step; step <= of; step++) {
       signal?.throwIfAborted();
-      const batch = course.draw(rows, config.batch, 1);
+      const drawn = course.draw(tasks, config.batch, 1);
+      const batch = drawn.map(({ row }) => row);
       const tokens = batch.reduce((n, { reply }) => n + reply.length, 0);
       const gradients: Parameters = new Map();
-      let loss = 0;
+      let [loss, spoken] = [0, 0];
       for (const part of partsOf(batch, config)) {
         const count = part.reduce((n, { reply }) => n + reply.length, 0);
         const textWeight = float32([count], new Float32Array(count).fill(1 / tokens));
         const options = { packed: config.packing, random };
         const out = await trainer.run(part, adapter, { textWeight }, gradients, options);
         loss += Number(out['loss']!.data[0]);
+        spoken += tokensSpoken(out['ends'], part);
       }
       const schedule = { kind: 'cosine', warmup: config.warmupSteps, steps: of } as const;
-      const lr = config.lrPeak * rateAt(step, schedule);
-      const gradientNorm = update(adam, parameters, gradients, lr);
+      const lr = step < of ? config.lrPeak * rateAt(step, schedule) : 0;
+      const kl = loss + drawn.reduce((sum, { refSum }) => sum + refSum, 0) / tokens;
+      const measured = { kl, length: spoken / tokens, worth: loss };
+      const { gradientNorm, stopped } = advance(course, gradients, lr, {
+        measured,
+        limits: config,
+      });
+      if (step === of && !stopped) break;
 
-      const done = step + 1;
+      const done = Math.min(step + 1, of);
       let rating: number | undefined;
-      if (rate && (done % (perEpoch * config.rateEvery) === 0 || done === of)) {
+      if (rate && !stopped && (done % (perEpoch * config.rateEvery) === 0 || done === of)) {
         rating = await rate(adapter);
         if (!best || rating > best.rating) best = { adapter: copyAdapter(adapter), rating };
       }
-      const rated = rating === undefined ? {} : { rating };
-      yield { stage: 'sft', step: done, of, loss, gradientNorm, lr, ...rated };
+      yield {
+        stage: 'sft',
+        step: done,
+        of,
+        loss,
+        kl,
+        gradientNorm,
+        lr,
+        ...(rating !== undefined && { rating }),
+        ...(stopped && { stopped }),
+      };
+      if (stopped) return { adapter: course.good, stopped };
       if (done % everySteps === 0) await save?.({ ...course.state(done), ...(best && { best }) });
     }
-    return best?.adapter ?? adapter;
+    return { adapter: best?.adapter ?? adapter };
   } finally {
     await trainer.dispose();
   }

@@ -1,8 +1,12 @@
 // One optimiser step, shared by all methods: the mix with ordinary text (ptx), clipping, AdamW, guards.
-import { float32, RapportError } from '@rapport/core';
+import { float32 } from '@rapport/core';
 import type { Adapter, Random, Tensor } from '@rapport/core';
 import { addScaled, clipNorm, globalNorm } from '../optim/adamw.ts';
-import type { AdamW, Parameters } from '../optim/adamw.ts';
+import type { Parameters } from '../optim/adamw.ts';
+import { parametersOf } from './adapter.ts';
+import type { Course } from './course.ts';
+import { stopFor } from './guards.ts';
+import type { Limits, Measured, Stop } from './guards.ts';
 import type { PolicyTrainer } from './policy.ts';
 import { batchesOf } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
@@ -56,21 +60,19 @@ export async function mixText(
   return { gradientNorm, ptxNorm, ptxCoef, ptxLoss };
 }
 
-/** Clips to norm 1 and updates in place. Throws before a number that is not finite can reach the parameters. */
-export function update(
-  adam: AdamW,
-  parameters: Parameters,
+/**
+ * One step of a course's optimiser, clipped to norm 1; none where what was measured of its adapter, or the gradient,
+ * stops the run. Returns the norm before.
+ */
+export function advance(
+  course: Course,
   gradients: Parameters,
   lr: number,
-): number {
-  const norm = clipNorm(gradients, 1);
-  if (!Number.isFinite(norm)) {
-    throw new RapportError(
-      'train/not-finite',
-      'The gradient holds a number that is not finite.',
-      'Train again with a lower learning rate.',
-    );
-  }
-  adam.step(parameters, gradients, lr);
-  return norm;
+  { measured, limits }: { readonly measured: Measured; readonly limits: Limits },
+): { gradientNorm: number; stopped?: Stop } {
+  const gradientNorm = clipNorm(gradients, 1);
+  const stopped = course.judge(measured, limits) ?? stopFor(gradientNorm);
+  if (stopped) return { gradientNorm, stopped };
+  course.adam.step(parametersOf(course.adapter), gradients, lr);
+  return { gradientNorm };
 }

@@ -11,6 +11,7 @@ import type { CourseState, Keeping } from './course.ts';
 import { trainDpo } from './dpo.ts';
 import { dpoDefaults } from './dpo.ts';
 import type { DpoConfig, DpoRecord, PreparedRanking } from './dpo.ts';
+import type { Stop } from './guards.ts';
 import { ktoDefaults, trainKto } from './kto.ts';
 import { pairsOf } from './rankings.ts';
 import { runPipeline } from './pipeline.ts';
@@ -82,15 +83,18 @@ async function prepare(policy: Policy, random: Random): Promise<PreparedRanking[
 async function dpo(
   config: Partial<DpoConfig>,
   keeping: Keeping = {},
-): Promise<{ records: DpoRecord[]; result: Adapter }> {
+): Promise<{ records: DpoRecord[]; result: Adapter; stopped?: Stop }> {
   const random = new Random(5);
   const policy = new Policy(checkpoint, runtime);
   const prepared = await prepare(policy, random);
   const text = await policy.withTrunk(rowsOf(6, random));
   const whole = { ...dpoDefaults, lrPeak: 0.02, minSteps: 20, ...config };
-  const out = await collect(trainDpo(policy, prepared, text, whole, undefined, keeping));
+  const { records, result } = await collect(
+    trainDpo(policy, prepared, text, whole, undefined, keeping),
+  );
   await policy.dispose();
-  return out;
+  const { adapter, ...rest } = result;
+  return { records, result: adapter, ...rest };
 }
 
 describe('rollouts', () => {
@@ -185,10 +189,10 @@ describe('scores that are only read', () => {
       { checkpoint, runtime, endOfTurn: END, now: () => performance.now() },
     );
     await collect(run);
-    // What is left are the rollouts of PPO, of one iteration at a time.
+    // What is left are the rollouts of PPO, of one iteration at a time and of the end.
     const rowsKept = kept.mock.calls.map(([rows]) => rows.length);
-    expect(rowsKept).toEqual(method === 'ppo' ? [4, 4] : []);
-    expect(rollouts).toHaveBeenCalledTimes(method === 'ppo' ? 1 : 0);
+    expect(rowsKept).toEqual(method === 'ppo' ? [4, 4, 2, 2] : []);
+    expect(rollouts).toHaveBeenCalledTimes(method === 'ppo' ? 2 : 0);
     vi.restoreAllMocks();
   });
 });
@@ -249,7 +253,8 @@ describe('DPO', () => {
     }));
     const run = vi.spyOn(PolicyTrainer.prototype, 'run');
     const { records } = await collect(trainDpo(policy, prepared, []));
-    const drawn = run.mock.calls.map(([[row]]) => row!.prompt.join());
+    // What follows the last step is only measured.
+    const drawn = run.mock.calls.slice(0, 201).map(([[row]]) => row!.prompt.join());
     run.mockRestore();
     await policy.dispose();
     expect(records).toHaveLength(51);
@@ -301,7 +306,7 @@ describe('KTO', () => {
       const config = { ...ktoDefaults, seed: 4 };
       const out = await collect(trainKto(policy, thumbs, text, config, undefined, keeping));
       await policy.dispose();
-      return [...parametersOf(out.result)];
+      return [...parametersOf(out.result.adapter)];
     };
     const saved: CourseState[] = [];
     const save = (state: CourseState) => Promise.resolve(void saved.push(state));
@@ -479,15 +484,16 @@ describe('the pipeline', () => {
   });
 
   it.each([
-    ['ppo/kl', { klStop: -1 }],
-    ['ppo/length', { lengthStop: 2 }],
-    ['ppo/not-finite', { ptxBalance: Number.NaN }],
+    ['train/kl', { klStop: -1 }],
+    ['train/length', { lengthStop: 2 }],
+    ['train/not-finite', { ptxBalance: Number.NaN }],
   ] as const)('stops for %s and keeps the last good adapter', async (code, limits) => {
     const { records, result } = await collect<PipelineRecord, PipelineResult>(
       runPipeline({ ...spec, ppo: { ...spec.ppo, ...limits } }, platform()),
     );
     const steps = records.filter(isPpo);
     expect(steps.map(({ stopped }) => stopped?.code)).toEqual([code]);
+    expect(result.stopped).toEqual(steps[0]!.stopped);
     expect([...parametersOf(result.adapter)]).toEqual([...parametersOf(result.warmStart)]);
   });
 
@@ -504,10 +510,40 @@ describe('the pipeline', () => {
     );
     expect(records.filter(isPpo).map(({ stopped }) => stopped?.code)).toEqual([
       undefined,
-      'ppo/kl',
+      'train/kl',
     ]);
     expect([...parametersOf(result.adapter)]).toEqual([...parametersOf(result.warmStart)]);
     for (const { adapter } of await killedAnywhere({ ...spec, ppo: { ...wild, klStop } })) {
+      expect([...parametersOf(adapter)]).toEqual([...parametersOf(result.adapter)]);
+    }
+  });
+
+  it('measures what its last update made as well', async () => {
+    const wild = { ...spec.ppo, iterations: 1, lrPeak: 1 };
+    const { records, result } = await collect<PipelineRecord, PipelineResult>(
+      runPipeline({ ...spec, ppo: wild }, platform()),
+    );
+    const steps = records.filter(isPpo);
+    expect(steps.map(({ step, stopped }) => [step, stopped?.code])).toEqual([
+      [1, undefined],
+      [1, 'train/kl'],
+    ]);
+    expect([...parametersOf(result.adapter)]).toEqual([...parametersOf(result.warmStart)]);
+    for (const { adapter, stopped } of await killedAnywhere({ ...spec, ppo: wild })) {
+      expect(stopped?.code).toBe('train/kl');
+      expect([...parametersOf(adapter)]).toEqual([...parametersOf(result.adapter)]);
+    }
+  });
+
+  it('begins no reinforcement from a warm start that had to stop', async () => {
+    const wild = { ...spec, dpo: { ...spec.dpo, lrPeak: 50 } };
+    const { records, result } = await collect<PipelineRecord, PipelineResult>(
+      runPipeline(wild, platform()),
+    );
+    expect(result.stopped?.code).toBe('train/kl');
+    expect(records.filter(isPpo)).toEqual([]);
+    for (const { adapter, stopped } of await killedAnywhere(wild)) {
+      expect(stopped).toEqual(result.stopped);
       expect([...parametersOf(adapter)]).toEqual([...parametersOf(result.adapter)]);
     }
   });
