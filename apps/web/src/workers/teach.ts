@@ -228,9 +228,8 @@ async function* learn(
   for (;;) {
     const next = await course.next();
     if (next.done) return { ...next.value, steps };
-    const { step, of, loss, kl } = next.value;
+    const { step, of, loss, margin, kl } = next.value;
     steps = of;
-    const margin = 'margin' in next.value ? next.value.margin : null;
     const workMs = worked() - startedMs;
     const numbers = { loss, margin, score: null, kl, workMs };
     yield { kind: 'step', stage: 'learning', step: { step, of: of + after, ...numbers } };

@@ -36,7 +36,7 @@ export interface TrainingStep {
   step: number;
   of: number;
   loss: number | null;
-  /** DPO: mean β·(ℓ_better − ℓ_worse) of the pairs of this step. */
+  /** DPO: mean β·(ℓ_better − ℓ_worse) of the pairs of this step. KTO: mean β·ℓ of its good replies − of its bad ones. */
   margin: number | null;
   /** PPO: mean score of the replies of this round by the reward model, in standard deviations. */
   score: number | null;

@@ -45,12 +45,17 @@ export function gae(
   return { advantages, returns: advantages.map((a, t) => a + values[t]!) };
 }
 
-/** (x − mean)/√(var + 1e-8) over all tokens of all replies, unbiased variance. */
+/** Mean and unbiased variance. */
+export function moments(x: readonly number[]): { mean: number; variance: number } {
+  const mean = x.reduce((a, b) => a + b, 0) / x.length;
+  const squares = x.reduce((a, b) => a + (b - mean) ** 2, 0);
+  return { mean, variance: squares / Math.max(1, x.length - 1) };
+}
+
+/** (x − mean)/√(var + 1e-8) over all tokens of all replies. */
 export function whiten(replies: readonly (readonly number[])[]): number[][] {
-  const all = replies.flat();
-  const mean = all.reduce((a, b) => a + b, 0) / all.length;
-  const squares = all.reduce((a, b) => a + (b - mean) ** 2, 0);
-  const scale = 1 / Math.sqrt(squares / Math.max(1, all.length - 1) + 1e-8);
+  const { mean, variance } = moments(replies.flat());
+  const scale = 1 / Math.sqrt(variance + 1e-8);
   return replies.map((reply) => reply.map((a) => (a - mean) * scale));
 }
 
@@ -62,8 +67,7 @@ export function leaveOneOut(scores: readonly number[]): number[] {
 
 /** GRPO: scores of a prompt's replies, centred and divided by their deviation (arXiv 2402.03300). */
 export function groupAdvantage(scores: readonly number[]): number[] {
-  const mean = scores.reduce((a, b) => a + b, 0) / scores.length;
-  const variance = scores.reduce((a, b) => a + (b - mean) ** 2, 0) / Math.max(1, scores.length - 1);
+  const { mean, variance } = moments(scores);
   return scores.map((s) => (s - mean) / (Math.sqrt(variance) + 1e-4));
 }
 
@@ -89,13 +93,31 @@ export function klEstimates(logprobs: ArrayLike<number>, refLogprobs: ArrayLike<
   return { k1, k2, k3 };
 }
 
-/** 1 − Var(returns − values)/Var(returns) */
-export function explainedVariance(values: readonly number[], returns: readonly number[]): number {
-  const total = variance(returns);
-  return total === 0 ? 0 : 1 - variance(returns.map((r, i) => r - values[i]!)) / total;
+/**
+ * How far a minibatch's policy and V are from those that spoke, over its tokens: shares of ρ and of V beyond their clips,
+ * the approximate KL ½·mean(log ρ)², and max |ρ − 1|.
+ */
+export function updateReport(
+  now: { readonly logprobs: ArrayLike<number>; readonly values: ArrayLike<number> },
+  old: { readonly logprobs: readonly number[]; readonly values: readonly number[] },
+  { clipRange, valueClip }: { readonly clipRange: number; readonly valueClip: number },
+) {
+  const logratios = old.logprobs.map((logprob, t) => now.logprobs[t]! - logprob);
+  const off = logratios.map((x) => Math.abs(Math.exp(x) - 1));
+  const beyond = (x: readonly number[], limit: number) =>
+    x.filter((d) => d > limit).length / x.length;
+  const moved = old.values.map((value, t) => Math.abs(now.values[t]! - value));
+  return {
+    clipFraction: beyond(off, clipRange),
+    valueClipFraction: beyond(moved, valueClip),
+    updateKl: logratios.reduce((sum, x) => sum + x * x, 0) / (2 * logratios.length),
+    ratioError: Math.max(...off),
+  };
 }
 
-function variance(x: readonly number[]): number {
-  const mean = x.reduce((a, b) => a + b, 0) / x.length;
-  return x.reduce((a, b) => a + (b - mean) ** 2, 0) / x.length;
+/** 1 − Var(returns − values)/Var(returns) */
+export function explainedVariance(values: readonly number[], returns: readonly number[]): number {
+  const total = moments(returns).variance;
+  const left = moments(returns.map((r, i) => r - values[i]!)).variance;
+  return total === 0 ? 0 : 1 - left / total;
 }

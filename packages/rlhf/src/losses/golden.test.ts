@@ -12,12 +12,14 @@ import {
   groupAdvantage,
   klEstimates,
   leaveOneOut,
+  moments,
   paidScore,
   tokenRewards,
+  updateReport,
   whiten,
 } from './advantage.ts';
 import { policyLoss, valueLoss } from './policy.ts';
-import { dpoLoss, ktoLoss, thumbWeights } from './preference.ts';
+import { dpoLoss, implicitRewards, ktoLoss, referencePoint, thumbWeights } from './preference.ts';
 import { rankingLoss } from './ranking.ts';
 
 /** Runs a loss of one vector or matrix; returns it and its gradient. */
@@ -127,17 +129,30 @@ describe('preference losses', () => {
     );
     expect(loss).toBeCloseTo(Math.LN2, 6);
   });
+  it('has the implicit rewards β·ℓ', () => {
+    const [chosen, rejected] = implicitRewards(logratios, 0.1);
+    expect(chosen).toBeCloseTo(0.1, 12);
+    expect(rejected).toBeCloseTo(-0.05, 12);
+  });
+  const rotated = [0.3, -0.1, 0.2];
+  it('KTO refers to the mean of mismatched log-ratios, or to 0', () => {
+    expect(referencePoint(rotated)).toBeCloseTo(0.1333333333, 10);
+    expect(referencePoint(rotated.map((l) => -l))).toBe(0);
+  });
   it.each([
-    [1, 0.4852841901],
-    [1.33, 0.5921690575],
-  ])('KTO with desirable weight %d is %d', async (up, expected) => {
+    [[1, 0, 0], 0.4783468849],
+    [[0, 1, 0], 0.484171957],
+    [[0, 0, 1], 0.4933337284],
+    [[1 / 3, 1 / 3, 1 / 3], 0.4852841901],
+    [[1.33 / 3, 1 / 3, 1.33 / 3], 0.5921690575],
+  ])('KTO of replies weighing %j is %d', async (weight, expected) => {
     const { loss } = await lossOf([1, -0.5, 0.4], (l, constant) =>
       ktoLoss(
         l,
         {
           sign: constant([1, -1, 1]),
-          z: l.graph.scalar(0.4 / 3),
-          weight: constant([up / 3, 1 / 3, up / 3]),
+          z: l.graph.scalar(referencePoint(rotated)),
+          weight: constant(weight),
         },
         0.1,
       ),
@@ -181,6 +196,15 @@ describe('PPO', () => {
   const close = (a: readonly number[], b: readonly number[], digits = 9) =>
     b.forEach((x, i) => expect(a[i]).toBeCloseTo(x, digits));
 
+  const newLogprobs = [
+    [-0.9, -2.1, -0.2, -0.7],
+    [-1.5, -0.9, -0.25],
+  ];
+  const newValues = [
+    [0.2, 0.5, 0.3, 0.6],
+    [0.1, -0.4, 0],
+  ];
+
   it('puts the leash on every token and the score on the last', () => {
     close(rewards[0]!, [-0.005, 0.01, -0.005, 0.99]);
     close(rewards[1]!, [0.01, -0.005, -0.505]);
@@ -196,9 +220,13 @@ describe('PPO', () => {
     expect(paidScore(score, ended, { scoreClip: 5, missingEndPenalty: 1 })).toBe(paid);
   });
   it('estimates advantages backwards and returns from them', () => {
-    close(estimates[0]!.advantages, [0.78432, 0.7256, 0.648, 0.74], 4);
+    close(estimates[0]!.advantages, [0.78432, 0.7256, 0.648, 0.74]);
+    close(estimates[0]!.returns, [0.88432, 0.9256, 0.948, 0.99]);
+    // Printed to six digits: the first is −0.4531375.
     close(estimates[1]!.advantages, [-0.453137, -0.38225, -0.555], 5);
     close(estimates[1]!.returns, [-0.453137, -0.48225, -0.505], 5);
+    const { mean, variance } = moments(estimates.flatMap((e) => e.advantages));
+    close([mean, variance], [0.2153617857, 0.4073276646]);
   });
   it('whitens over all reply tokens', () => {
     close(white[0]!, [0.891473, 0.799468, 0.67788, 0.822031], 5);
@@ -219,7 +247,7 @@ describe('PPO', () => {
       [1, 1, 1, 0],
     ].map((row) => row.map((m) => m / 7));
     const policy = await lossOf(
-      [[-0.9, -2.1, -0.2, -0.7], pad([-1.5, -0.9, -0.25])],
+      newLogprobs.map((r) => pad(r)),
       (x, constant) =>
         policyLoss(
           x,
@@ -233,19 +261,33 @@ describe('PPO', () => {
     );
     expect(policy.loss).toBeCloseTo(-0.0429793115, 6);
     expect(policy.gradient[7]).toBe(0);
-    const value = await lossOf([[0.2, 0.5, 0.3, 0.6], pad([0.1, -0.4, 0])], (x, constant) =>
-      valueLoss(
-        x,
-        {
-          oldValues: constant(oldValues.map((r) => pad(r))),
-          returns: constant(estimates.map((e) => pad(e.returns))),
-          weight: constant(weight),
-        },
-        0.2,
-      ),
+    const value = await lossOf(
+      newValues.map((r) => pad(r)),
+      (x, constant) =>
+        valueLoss(
+          x,
+          {
+            oldValues: constant(oldValues.map((r) => pad(r))),
+            returns: constant(estimates.map((e) => pad(e.returns))),
+            weight: constant(weight),
+          },
+          0.2,
+        ),
     );
     expect(value.loss).toBeCloseTo(0.1464467413, 6);
     expect(policy.loss + 0.1 * value.loss).toBeCloseTo(-0.0283346374, 6);
+  });
+  it('reports how far an update is from the policy that spoke', () => {
+    const report = updateReport(
+      { logprobs: newLogprobs.flat(), values: newValues.flat() },
+      { logprobs: logprobs.flat(), values: oldValues.flat() },
+      { clipRange: 0.2, valueClip: 0.2 },
+    );
+    expect(report.clipFraction).toBe(2 / 7);
+    expect(report.valueClipFraction).toBe(3 / 7);
+    expect(report.updateKl).toBeCloseTo(0.0144642857, 10);
+    // The third token of the first reply: log ρ = 0.3.
+    expect(report.ratioError).toBeCloseTo(Math.exp(0.3) - 1, 12);
   });
   it('has no gradient where there is no advantage', async () => {
     const { gradient } = await lossOf([[-1, -2]], (x, constant) =>

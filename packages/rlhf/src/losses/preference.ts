@@ -29,6 +29,14 @@ export function dpoLoss(logratios: Value, pairs: PairInputs, options: DpoOptions
   return op.reduceSum(op.mul(smoothed(op.mul(h, beta), labelSmoothing), pairs.weight), [0]);
 }
 
+/** β·ℓ of each reply: the reward under which the policy would be the best one at this β (DPO eq. 5, up to the prompt's share). */
+export const implicitRewards = (logratios: ArrayLike<number>, beta: number): number[] =>
+  Array.from(logratios, (l) => beta * l);
+
+/** KTO's reference point z: max(0, mean ℓ) of prompts with replies to others. */
+export const referencePoint = (mismatched: readonly number[]): number =>
+  Math.max(0, mismatched.reduce((a, b) => a + b, 0) / mismatched.length);
+
 /** w_D·n_D/(w_U·n_U) is kept between these (KTO §4.2, class imbalance). */
 const THUMB_BALANCE = [1, 4 / 3] as const;
 
@@ -43,7 +51,7 @@ export function thumbWeights(up: number, down: number): { up: number; down: numb
  * KTO: Σ weight · (1 − σ(sign · β(ℓ − z))).
  *
  * - `logratios`: float [B] as for DPO; `sign`: float [B], +1 thumb up, −1 thumb down.
- * - `z`: float scalar fed, max(0, mean ℓ of mismatched pairs): a constant, no gradient passes.
+ * - `z`: float scalar fed, `referencePoint`: a constant, no gradient passes.
  * - `weight`: float [B], class weight over batch size.
  */
 export function ktoLoss(

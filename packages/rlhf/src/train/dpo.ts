@@ -2,7 +2,7 @@
 // Left out: sampling of pairs, a second copy of the model.
 import { float32, int64, op, RapportError } from '@rapport/core';
 import { crossEntropy } from '../losses/policy.ts';
-import { dpoLoss } from '../losses/preference.ts';
+import { dpoLoss, implicitRewards } from '../losses/preference.ts';
 import type { Parameters } from '../optim/adamw.ts';
 import { rateAt } from '../optim/schedule.ts';
 import { newAdapter } from './adapter.ts';
@@ -161,10 +161,10 @@ export async function* trainDpo(
         drift -= logratios.reduce((a, b, i) => a + b * tokensOf(i), 0);
         tokens += task.rows.reduce((n, { reply }) => n + reply.length, 0);
         spoken += tokensSpoken(out['ends'], task.rows);
+        const rewards = implicitRewards(logratios, config.beta);
         for (const { better, worse } of task.pairs) {
-          const h = logratios[better]! - logratios[worse]!;
-          margin += config.beta * h;
-          right += Number(h > 0);
+          margin += rewards[better]! - rewards[worse]!;
+          right += Number(rewards[better]! > rewards[worse]!);
           count++;
         }
       }

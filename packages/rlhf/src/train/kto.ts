@@ -2,7 +2,7 @@
 // mean log-ratio of mismatched prompts and replies; the rarer thumb weighs more. Left out: estimating z per class.
 import { float32, op, Random, RapportError } from '@rapport/core';
 import { crossEntropy } from '../losses/policy.ts';
-import { ktoLoss, thumbWeights } from '../losses/preference.ts';
+import { implicitRewards, ktoLoss, referencePoint, thumbWeights } from '../losses/preference.ts';
 import type { Parameters } from '../optim/adamw.ts';
 import { rateAt } from '../optim/schedule.ts';
 import { newAdapter } from './adapter.ts';
@@ -53,6 +53,8 @@ export interface KtoRecord {
   readonly step: number;
   readonly of: number;
   readonly loss: number;
+  /** Mean β·ℓ of the batch's good replies less that of its bad ones; null where it has but one kind. */
+  readonly margin: number | null;
   /** The reference point of this batch. */
   readonly z: number;
   /** Mean log π_ref − log π per token of the judged replies: KL(π_ref‖π) where the reference spoke them. */
@@ -143,15 +145,19 @@ export async function* trainKto(
         adapter,
         logprobOf,
       );
-      const mismatch = batch.reduce((s, t, i) => s + others[i]! - t.otherRefSum, 0);
-      const z = Math.max(0, mismatch / batch.length);
+      const z = referencePoint(batch.map(({ otherRefSum }, i) => others[i]! - otherRefSum));
       const gradients: Parameters = new Map();
       let [loss, drift, spoken] = [0, 0, 0];
+      const rewards = { up: [] as number[], down: [] as number[] };
       for (const part of batchesOf(batch, ({ row }) => row, policy.budgetTokens)) {
         const rows = part.map(({ row }) => row);
         const out = await trainer.run(rows, adapter, feedsOf(part, z, batch.length), gradients);
         loss += Number(out['votes']!.data[0]);
-        drift -= (out['logratios']!.data as Float32Array).reduce((a, b) => a + b, 0);
+        const logratios = out['logratios']!.data as Float32Array;
+        drift -= logratios.reduce((a, b) => a + b, 0);
+        implicitRewards(logratios, config.beta).forEach((reward, i) =>
+          rewards[part[i]!.good ? 'up' : 'down'].push(reward),
+        );
         spoken += tokensSpoken(out['ends'], rows);
       }
       const mixed = await mixText(gradients, config, text, {
@@ -186,6 +192,7 @@ export async function* trainKto(
         step: Math.min(step + 1, of),
         of,
         loss,
+        margin: marginOf(rewards),
         z,
         kl,
         gradientNorm,
@@ -200,6 +207,12 @@ export async function* trainKto(
   } finally {
     await trainer.dispose();
   }
+}
+
+function marginOf({ up, down }: { up: readonly number[]; down: readonly number[] }): number | null {
+  if (up.length === 0 || down.length === 0) return null;
+  const mean = (x: readonly number[]) => x.reduce((a, b) => a + b, 0) / x.length;
+  return mean(up) - mean(down);
 }
 
 /** Trunk outputs and reference sums of each thumb and of its mismatched partner. */

@@ -12,6 +12,7 @@ import {
   leaveOneOut,
   paidScore,
   tokenRewards,
+  updateReport,
   whiten,
 } from '../losses/advantage.ts';
 import { crossEntropy, policyLoss, valueLoss } from '../losses/policy.ts';
@@ -109,6 +110,10 @@ export interface PpoRecord {
   readonly of: number;
   /** Mean normalised score, before the leash. */
   readonly score: number;
+  /** Mean reward of a reply: its score less β·KL. */
+  readonly reward: number;
+  /** Mean −log π of its own tokens, in nats: an estimate of the policy's entropy at its temperature. */
+  readonly entropy: number;
   /** Mean deviation of the reward's heads: it grows where the policy leaves what people have judged. */
   readonly disagreement: number;
   /** k1 to the reference, per token and per reply. */
@@ -118,12 +123,16 @@ export interface PpoRecord {
   readonly replyTokens: number;
   /** max |ρ − 1| on the first minibatch: 0 up to rounding, or the pipeline is wrong. */
   readonly firstRatioError: number;
+  /** Share of tokens whose ρ, and whose V, was beyond its clip. */
   readonly clipFraction: number;
+  readonly valueClipFraction: number;
   readonly updateKl: number;
   readonly explainedVariance: number;
   readonly valueLoss: number;
   readonly ptxRatio: number;
   readonly ptxLoss: number;
+  /** ‖g_ptx‖ before it is scaled. */
+  readonly ptxNorm: number;
   readonly gradientNorm: number;
   readonly tokensPerSecond: number;
   /** β of this iteration. */
@@ -204,7 +213,7 @@ export async function* trainPpo(
     const worth = valueLoss(values, { oldValues, returns, weight }, config.valueClip);
     const nll = crossEntropy(p.logprobs, n('textWeight'));
     const loss = op.add(op.add(push, op.mul(worth, config.valueCoef)), nll);
-    return { loss, parameters: [weightOfV, biasOfV], results: { push, worth } };
+    return { loss, parameters: [weightOfV, biasOfV], results: { push, worth, values } };
   });
   const feedsOf = (batch: readonly Experience[], tokens: number) => {
     const flat = (pick: (e: Experience) => ArrayLike<number>) => {
@@ -322,10 +331,12 @@ export async function* trainPpo(
       // 5.–6. Clipped updates, each with its share of ordinary text.
       const stats = {
         clipFraction: 0,
+        valueClipFraction: 0,
         updateKl: 0,
         worth: 0,
         ptxRatio: 0,
         ptxLoss: 0,
+        ptxNorm: 0,
         gradientNorm: 0,
         firstRatioError: NaN,
       };
@@ -340,7 +351,8 @@ export async function* trainPpo(
           const minibatch = shuffled.slice(at, at + each);
           const total = minibatch.reduce((n, e) => n + e.logprobs.length, 0);
           const gradients: Parameters = new Map();
-          let [clipped, kl] = [0, 0];
+          const fresh = { logprobs: [] as number[], values: [] as number[] };
+          const past = { logprobs: [] as number[], values: [] as number[] };
           for (const batch of batchesOf(minibatch, (e) => e.row, policy.budgetTokens)) {
             const out = await trainer.run(
               batch.map((e) => e.row),
@@ -351,20 +363,18 @@ export async function* trainPpo(
                 temperature: config.temperature,
               },
             );
-            const fresh = out['logprobs']!.data as Float32Array;
-            const past = batch.flatMap((e) => Array.from(e.logprobs));
-            const ratios = past.map((lp, t) => Math.exp(fresh[t]! - lp));
-            clipped += ratios.filter((r) => Math.abs(r - 1) > config.clipRange).length;
-            kl += past.reduce((sum, lp, t) => sum + (lp - fresh[t]!) ** 2 / 2, 0);
-            stats.worth += Number(out['worth']!.data[0]);
-            if (Number.isNaN(stats.firstRatioError)) {
-              stats.firstRatioError = Math.max(...ratios.map((r) => Math.abs(r - 1)));
+            for (const name of ['logprobs', 'values'] as const) {
+              fresh[name].push(...(out[name]!.data as Float32Array));
+              past[name].push(...batch.flatMap((e) => Array.from(e[name])));
             }
+            stats.worth += Number(out['worth']!.data[0]);
           }
-          stats.clipFraction += clipped / total;
-          stats.updateKl += kl / total;
-          measured++;
-          moved = kl / total > config.updateKlStop;
+          const report = updateReport(fresh, past, config);
+          if (measured++ === 0) stats.firstRatioError = report.ratioError;
+          stats.clipFraction += report.clipFraction;
+          stats.valueClipFraction += report.valueClipFraction;
+          stats.updateKl += report.updateKl;
+          moved = report.updateKl > config.updateKlStop;
           if (moved) break;
           const ofValue: Parameters = new Map([...value.keys()].map((k) => [k, gradients.get(k)!]));
           for (const key of value.keys()) gradients.delete(key);
@@ -385,6 +395,7 @@ export async function* trainPpo(
             ? (mixed.ptxCoef * mixed.ptxNorm) / mixed.gradientNorm
             : 0;
           stats.ptxLoss += mixed.ptxLoss;
+          stats.ptxNorm += mixed.ptxNorm;
           updates++;
         }
       }
@@ -418,7 +429,10 @@ export async function* trainPpo(
         klCoef: usedKlCoef,
         ended: sampled.filter((s: SampledReply) => s.ended).length / sampled.length,
         firstRatioError: stats.firstRatioError,
+        reward: before.score - usedKlCoef * klReply,
+        entropy: -all((e) => [...e.logprobs]).reduce((a, b) => a + b, 0) / tokens,
         clipFraction: mean(stats.clipFraction, measured),
+        valueClipFraction: mean(stats.valueClipFraction, measured),
         updateKl: mean(stats.updateKl, measured),
         explainedVariance: explainedVariance(
           all((e) => e.values),
@@ -427,6 +441,7 @@ export async function* trainPpo(
         valueLoss: mean(stats.worth, measured),
         ptxRatio: mean(stats.ptxRatio),
         ptxLoss: mean(stats.ptxLoss),
+        ptxNorm: mean(stats.ptxNorm),
         gradientNorm: mean(stats.gradientNorm),
         tokensPerSecond,
         ...(stopped && { stopped }),
