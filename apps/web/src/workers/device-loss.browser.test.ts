@@ -119,17 +119,36 @@ test('any other failure is not taken for a lost device', async () => {
   await expect(learn(breaking(runtime, 60, fault))).rejects.toThrow('bad_alloc');
 });
 
-test('a real device that is lost fails what runs on it by name', async () => {
-  const { runtime: graphics, name } = await startBackend('webgpu');
-  expect(name).toBe('WebGPU');
+/** y = x·Wᵀ on real graphics. */
+async function product(graphics: Runtime) {
   const graph = new Graph();
   const x = graph.input('x', 'float32', [1, 64]);
   graph.output('y', op.matmulTransposed(x, graph.weight('w', 'float32', [64, 64])));
   const session = await graphics.load(graph, () => float32([64, 64], new Float32Array(4096)));
   const run = () => session.run({ x: float32([1, 64], new Float32Array(64)) });
+  return { run, dispose: () => session.dispose() };
+}
+
+test('a device that was let go with its last session is not lost', async () => {
+  const { runtime: graphics } = await startBackend('webgpu');
+  const first = await product(graphics);
+  await first.run();
+  await first.dispose();
+  const second = await product(graphics);
+  expect((await second.run())['y']!.shape).toEqual([1, 64]);
+  const third = await product(graphics);
+  await second.dispose();
+  expect((await third.run())['y']!.shape).toEqual([1, 64]);
+  await third.dispose();
+});
+
+test('a real device that is lost fails what runs on it by name', async () => {
+  const { runtime: graphics, name } = await startBackend('webgpu');
+  expect(name).toBe('WebGPU');
+  const { run, dispose } = await product(graphics);
   await run();
   const { env } = await import('onnxruntime-web/webgpu');
   ((await env.webgpu.device) as { destroy(): void }).destroy();
   await expect(run()).rejects.toMatchObject({ code: 'runtime/device-lost' });
-  await session.dispose();
+  await dispose();
 });

@@ -7,35 +7,70 @@ const NOTICE_MS = 200;
 
 /**
  * The same runtime on a device that can be lost. What runs then, or is asked of it later, throws `runtime/device-lost`,
- * whether the engine fails in words of its own or never answers. `lost`, asked once a graph is loaded, resolves when
- * the device is gone.
+ * whether the engine fails in words of its own or never answers. `lost`, asked once a graph is loaded on a device,
+ * resolves when that is gone. ONNX Runtime itself lets the device go with its last session and takes a new one for the
+ * next: that is no loss.
  */
 export function losable(runtime: Runtime, lost: () => Promise<unknown>): Runtime {
-  let lose!: (error: RapportError) => void;
-  const gone = new Promise<never>((_, reject) => (lose = reject));
-  gone.catch(() => undefined);
-  let watched = false;
-
-  async function unlessGone<T>(work: Promise<T>): Promise<T> {
-    try {
-      return await Promise.race([gone, work]);
-    } catch (error) {
-      await Promise.race([gone, new Promise((resolve) => setTimeout(resolve, NOTICE_MS))]);
-      throw error;
-    }
-  }
+  let held: HeldDevice | undefined;
 
   return {
     async load(graph, weights) {
-      const session = await unlessGone(runtime.load(graph, weights));
-      if (!watched) void lost().then(() => lose(deviceLost()));
-      watched = true;
-      return {
-        run: (feeds, options) => unlessGone(session.run(feeds, options)),
-        dispose: () => Promise.race([gone, session.dispose()]).catch(onlyIfPresent),
-      } satisfies Session;
+      const device = (held ??= new HeldDevice());
+      const letGo = () => {
+        if (--device.sessions === 0 && !device.isLost) held = undefined;
+      };
+      device.sessions++;
+      try {
+        const session = await device.unlessGone(runtime.load(graph, weights));
+        device.watch(lost);
+        return {
+          run: (feeds, options) => device.unlessGone(session.run(feeds, options)),
+          dispose: () => {
+            letGo();
+            return Promise.race([device.gone, session.dispose()]).catch(onlyIfPresent);
+          },
+        } satisfies Session;
+      } catch (error) {
+        letGo();
+        throw error;
+      }
     },
   };
+}
+
+/** A device for as long as there are sessions on it. */
+class HeldDevice {
+  sessions = 0;
+  isLost = false;
+  /** Rejects when the device is lost. */
+  readonly gone: Promise<never>;
+  #lose!: (error: RapportError) => void;
+  #watched = false;
+
+  constructor() {
+    this.gone = new Promise<never>((_, reject) => (this.#lose = reject));
+    this.gone.catch(() => undefined);
+  }
+
+  watch(lost: () => Promise<unknown>): void {
+    if (this.#watched) return;
+    this.#watched = true;
+    void lost().then(() => {
+      if (this.sessions === 0) return;
+      this.isLost = true;
+      this.#lose(deviceLost());
+    });
+  }
+
+  async unlessGone<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await Promise.race([this.gone, work]);
+    } catch (error) {
+      await Promise.race([this.gone, new Promise((resolve) => setTimeout(resolve, NOTICE_MS))]);
+      throw error;
+    }
+  }
 }
 
 /** Runs `work` on one runtime and, when its device is lost, again on another, after saying `moved`. */
