@@ -41,6 +41,7 @@ const dpo: RulesOf<'dpo'> = {
   beta: positive,
   kind: v.picklist(['sigmoid', 'ipo']),
   labelSmoothing: share,
+  focus: amount,
   lengthNormalised: v.boolean(),
   lrPeak: amount,
   epochs: count,
@@ -58,6 +59,7 @@ const kto: RulesOf<'kto'> = {
   lrPeak: amount,
   epochs: count,
   batch: count,
+  focus: amount,
   warmupSteps: whole,
 };
 
@@ -89,6 +91,7 @@ const ppo: RulesOf<'ppo'> = {
   valueLr: amount,
   gamma: share,
   lam: share,
+  dense: v.boolean(),
   siblingBaseline: v.boolean(),
   clipRange: positive,
   valueClip: positive,

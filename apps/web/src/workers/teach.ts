@@ -26,6 +26,7 @@ import {
   shrinkAdapter,
   Speaker,
   thumbsOf,
+  tokenScores,
   withoutUnequalEnds,
   trainDpo,
   trainKto,
@@ -39,6 +40,7 @@ import {
   type Row,
   type RowScore,
   type Thumb,
+  type TokenCredit,
   type Trained,
   type TrunkRow,
 } from '@rapport/rlhf';
@@ -87,8 +89,9 @@ export interface Shelf {
 interface ReadRows {
   rows: readonly TrunkRow[];
   refSums: readonly number[];
-  /** Where a full round is wanted. */
+  /** Of the rankings, where there are any: a reward model, and what it finds in each token of their replies. */
   reward?: RewardModel;
+  tokens?: readonly TokenCredit[];
 }
 
 /** What DPO or KTO came to, after so many steps. */
@@ -126,9 +129,10 @@ export async function* teach(
     const measured = measuredOf(method, short(heldOut), tokenizer);
     const text = textRows(method, tokenizer);
     const rows = [...rankings.flatMap(rowsOf), ...measured.rows, ...text].map(cut);
-    const ranked = method === 'ppo' ? rankings : null;
+    const ranked = method === 'kto' ? null : rankings;
     const kept = (await shelf.load<ReadRows>('read')) ?? (yield* reader.all(rows, ranked, shelf));
-    const { rows: read, refSums, reward } = kept;
+    const { rows: read, refSums, tokens } = kept;
+    const reward = method === 'ppo' ? kept.reward : undefined;
 
     const judged = read.slice(0, rows.length - measured.rows.length - text.length);
     const mixed = read.slice(rows.length - text.length, rows.length - TEXT_MEASURED);
@@ -150,7 +154,7 @@ export async function* teach(
           )
         : trainDpo(
             policy,
-            regroup(rankings, judged, refSums),
+            regroup(rankings, judged, refSums, tokens),
             mixed,
             { ...dpoDefaults, ...course.dpo, seed },
             signal,
@@ -288,7 +292,7 @@ class Reader {
     const done: ReadRows = {
       rows: read,
       refSums: scores.map(logprobOf),
-      ...(reward && { reward }),
+      ...(reward && { reward, tokens: creditsIn(scores, reward, ranked.flatMap(rowsOf).length) }),
     };
     await shelf.save('read', done);
     return done;
@@ -345,17 +349,30 @@ function featuresIn(rankings: readonly Ranking[], scores: readonly RowScore[]) {
   }));
 }
 
+/** What the reward model finds in the tokens of the first `count` rows; nothing where it cannot tell them apart. */
+const creditsIn = (scores: readonly RowScore[], reward: RewardModel, count: number) =>
+  scores.slice(0, count).flatMap((score) => {
+    const found = tokenScores(reward, score);
+    return found ? [{ scores: found, refLogprobs: score.logprobs }] : [];
+  });
+
 const rowsOf = ({ prompt, replies }: Ranking): Row[] => replies.map((reply) => ({ prompt, reply }));
 
 function regroup(
   rankings: readonly Ranking[],
   rows: readonly TrunkRow[],
   refSums: readonly number[],
+  tokens: readonly TokenCredit[] = [],
 ): PreparedRanking[] {
   let at = 0;
   return rankings.map(({ replies, ranks }) => {
     const [start, end] = [at, (at += replies.length)];
-    return { rows: rows.slice(start, end), refSums: refSums.slice(start, end), ranks };
+    return {
+      rows: rows.slice(start, end),
+      refSums: refSums.slice(start, end),
+      tokens: tokens.slice(start, end),
+      ranks,
+    };
   });
 }
 

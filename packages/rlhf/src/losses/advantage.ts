@@ -14,16 +14,34 @@ export function paidScore(
   return ended ? clipped : clipped - missingEndPenalty;
 }
 
-/** Per-token reward r_t = −β·(log π_old − log π_ref), plus `score` on the last token of the reply. */
+/**
+ * Per-token reward r_t = −β·(log π_old − log π_ref), plus `score`: a number on the last token of the reply, or what is
+ * paid on each (`paidByToken`).
+ */
 export function tokenRewards(
   logprobs: ArrayLike<number>,
   refLogprobs: ArrayLike<number>,
-  score: number,
+  score: number | readonly number[],
   klCoef: number,
 ): number[] {
   const rewards = Array.from(logprobs, (lp, t) => -klCoef * (lp - refLogprobs[t]!));
+  if (typeof score !== 'number') return rewards.map((reward, t) => reward + score[t]!);
   if (rewards.length > 0) rewards[rewards.length - 1]! += score;
   return rewards;
+}
+
+/**
+ * A score of n tokens as it was earned: (score − atEnd + s_t − mean s)/n on each, and `atEnd` on the last. Sums to `score`, so that
+ * the return is the same and what a token earned no longer depends on what was said before it.
+ *
+ * `tokenScores` s: what each token brought; their mean is the score before it is clipped and centred.
+ */
+export function paidByToken(score: number, tokenScores: Float64Array, atEnd: number): number[] {
+  const n = tokenScores.length;
+  const mean = tokenScores.reduce((a, b) => a + b, 0) / n;
+  const paid = Array.from(tokenScores, (s) => (score - atEnd + s - mean) / n);
+  paid[n - 1]! += atEnd;
+  return paid;
 }
 
 /**

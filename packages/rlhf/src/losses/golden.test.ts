@@ -13,6 +13,7 @@ import {
   klEstimates,
   leaveOneOut,
   moments,
+  paidByToken,
   paidScore,
   tokenRewards,
   updateReport,
@@ -277,6 +278,21 @@ describe('PPO', () => {
     expect(value.loss).toBeCloseTo(0.1464467413, 6);
     expect(policy.loss + 0.1 * value.loss).toBeCloseTo(-0.0283346374, 6);
   });
+  it('pays a score token by token with the same return', () => {
+    const brought = Float64Array.of(2, -1, 0.5, 0.1);
+    const paid = paidByToken(0.7, brought, -1);
+    expect(paid.reduce((a, b) => a + b, 0)).toBeCloseTo(0.7, 12);
+    expect(paid[0]! - paid[1]!).toBeCloseTo(3 / 4, 12);
+    // The last token brought 0.4 less than the one before, and the end cost 1.
+    expect(paid[3]! - paid[2]!).toBeCloseTo(-0.4 / 4 - 1, 12);
+    const nothing = [0, 0, 0, 0];
+    const after = (score: number | readonly number[]) =>
+      gae(tokenRewards(nothing, nothing, score, 0.05), nothing, 1, 1).advantages;
+    expect(after(paid)[0]).toBeCloseTo(after(0.7)[0]!, 12);
+    // What comes later than a token is all that it is credited with.
+    expect(after(paid)[2]).toBeCloseTo(paid[2]! + paid[3]!, 12);
+  });
+
   it('reports how far an update is from the policy that spoke', () => {
     const report = updateReport(
       { logprobs: newLogprobs.flat(), values: newValues.flat() },

@@ -11,10 +11,13 @@ import { Course } from './course.ts';
 import type { Keeping } from './course.ts';
 import { tokensSpoken } from './guards.ts';
 import type { Limits, Stop, Trained } from './guards.ts';
+import { logprobOf } from './policy.ts';
 import type { Policy } from './policy.ts';
 import type { LossParts, PolicyOutputs } from './policy-graph.ts';
 import { pairsOf } from './rankings.ts';
 import type { Pair } from './rankings.ts';
+import { plainReading, readingFeeds, readingOf } from './readings.ts';
+import type { Reading, TokenCredit } from './readings.ts';
 import { largestOf } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
 import { advance, mixText } from './step.ts';
@@ -26,6 +29,11 @@ export interface DpoConfig extends LoraConfig, Limits {
   readonly kind: 'sigmoid' | 'ipo';
   /** ε of cDPO: the share of judgements taken to be flipped. */
   readonly labelSmoothing: number;
+  /**
+   * κ of `tokenWeights`: by how much tokens that the reward model finds telling count more. 0 counts all alike, as DPO does
+   * where nothing is known of them.
+   */
+  readonly focus: number;
   /** Divides every reply's log-ratio by its tokens, so that length alone wins nothing; β must grow with it. */
   readonly lengthNormalised: boolean;
   readonly lrPeak: number;
@@ -49,6 +57,7 @@ export const dpoDefaults: DpoConfig = {
   beta: 0.05,
   kind: 'sigmoid',
   labelSmoothing: 0,
+  focus: 0.7,
   lengthNormalised: false,
   lrPeak: 1e-3,
   epochs: 1,
@@ -66,12 +75,14 @@ export const dpoDefaults: DpoConfig = {
   seed: 0,
 };
 
-/** A ranking whose rows have their trunk output and reference sums. */
+/** A ranking whose rows have their trunk output and what the reference says of them. */
 export interface PreparedRanking {
   readonly rows: readonly TrunkRow[];
   /** Σ log π_ref(reply), one per row. */
   readonly refSums: readonly number[];
   readonly ranks: readonly number[];
+  /** One per row, where a reward model tells tokens apart. */
+  readonly tokens?: readonly TokenCredit[] | undefined;
 }
 
 export interface DpoRecord {
@@ -91,10 +102,13 @@ export interface DpoRecord {
   readonly stopped?: Stop;
 }
 
-/** One ranking without the replies no pair speaks of. */
+/** One ranking without the replies no pair speaks of, each of its n rows read as the better reply, then as the worse. */
 interface Task {
   readonly rows: readonly TrunkRow[];
-  readonly refSums: readonly number[];
+  readonly refSum: number;
+  /** 2n: of row i at i and at n + i. */
+  readonly readings: readonly Reading[];
+  /** `worse` in n…2n. */
   readonly pairs: readonly Pair[];
   readonly best: readonly boolean[];
 }
@@ -113,7 +127,7 @@ export async function* trainDpo(
   signal?: AbortSignal,
   keeping: Keeping = {},
 ): AsyncGenerator<DpoRecord, Trained> {
-  const tasks = rankings.flatMap(taskOf);
+  const tasks = rankings.flatMap((ranking) => taskOf(ranking, config));
   if (tasks.length === 0) {
     throw new RapportError(
       'train/no-pairs',
@@ -135,7 +149,7 @@ export async function* trainDpo(
       worse: p.input('worse', 'int64', ['P']),
       weight: p.input('pairWeight', 'float32', ['P']),
     };
-    const logratios = p.logratios();
+    const logratios = p.logratios('R');
     const preference = dpoLoss(logratios, pairs, config);
     const nll = crossEntropy(p.logprobs, p.input('textWeight', 'float32', ['N']));
     return { loss: op.add(preference, nll), results: { logratios, preference } };
@@ -152,13 +166,12 @@ export async function* trainDpo(
         const out = await trainer.run(
           task.rows,
           adapter,
-          feedsOf(policy, task, batch.length, config),
+          feedsOf(task, batch.length, config),
           gradients,
         );
         loss += Number(out['preference']!.data[0]);
         const logratios = out['logratios']!.data as Float32Array;
-        const tokensOf = (i: number) => (config.lengthNormalised ? task.rows[i]!.reply.length : 1);
-        drift -= logratios.reduce((a, b, i) => a + b * tokensOf(i), 0);
+        drift += task.refSum - logprobOf({ logprobs: out['logprobs']!.data as Float32Array });
         tokens += task.rows.reduce((n, { reply }) => n + reply.length, 0);
         spoken += tokensSpoken(out['ends'], task.rows);
         const rewards = implicitRewards(logratios, config.beta);
@@ -173,10 +186,7 @@ export async function* trainDpo(
         adapter,
         random,
         idle: (rows) => ({
-          ...policy.logratioFeeds(
-            rows,
-            rows.map(() => 0),
-          ),
+          ...readingFeeds(rows, [plainReading(rows[0]!, 0, 0)]),
           better: int64([1], [0]),
           worse: int64([1], [0]),
           pairWeight: float32([1], [0]),
@@ -225,38 +235,42 @@ export function dpoSteps(
   return Math.min(config.maxSteps, Math.max(config.minSteps, perEpoch * config.epochs));
 }
 
-function taskOf({ rows, refSums, ranks }: PreparedRanking): Task[] {
+function taskOf(
+  { rows, refSums, ranks, tokens }: PreparedRanking,
+  { focus, lengthNormalised: normalised }: DpoConfig,
+): Task[] {
   const all = pairsOf(ranks);
   const kept = [...new Set(all.flatMap(({ better, worse }) => [better, worse]))].sort(
     (a, b) => a - b,
   );
   if (all.length === 0) return [];
   const top = Math.min(...kept.map((i) => ranks[i]!));
+  const readings = [focus, -focus].flatMap((kappa) =>
+    kept.map((i, place) =>
+      readingOf(rows[i]!, place, { refSum: refSums[i]!, credit: tokens?.[i], kappa, normalised }),
+    ),
+  );
   return [
     {
       rows: kept.map((i) => rows[i]!),
-      refSums: kept.map((i) => refSums[i]!),
+      refSum: kept.reduce((sum, i) => sum + refSums[i]!, 0),
+      readings,
       best: kept.map((i) => ranks[i] === top),
       pairs: all.map(({ better, worse }) => ({
         better: kept.indexOf(better),
-        worse: kept.indexOf(worse),
+        worse: kept.length + kept.indexOf(worse),
       })),
     },
   ];
 }
 
-function feedsOf(
-  policy: Policy,
-  { rows, refSums, pairs, best }: Task,
-  prompts: number,
-  config: DpoConfig,
-) {
+function feedsOf({ rows, readings, pairs, best }: Task, prompts: number, config: DpoConfig) {
   const bestTokens = rows.reduce((n, { reply }, i) => n + (best[i] ? reply.length : 0), 0);
   const textWeight = rows.flatMap(({ reply }, i) =>
     new Array<number>(reply.length).fill(best[i] ? config.chosenNll / bestTokens / prompts : 0),
   );
   return {
-    ...policy.logratioFeeds(rows, refSums, config.lengthNormalised),
+    ...readingFeeds(rows, readings),
     better: int64(
       [pairs.length],
       pairs.map((p) => p.better),

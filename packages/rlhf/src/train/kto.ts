@@ -13,6 +13,10 @@ import { tokensSpoken } from './guards.ts';
 import type { Limits, Stop, Trained } from './guards.ts';
 import { logprobOf } from './policy.ts';
 import type { Policy } from './policy.ts';
+import { plainReading, readingFeeds, readingOf } from './readings.ts';
+import type { Reading, TokenCredit } from './readings.ts';
+import { tokenScores } from './reward.ts';
+import type { RewardModel } from './reward.ts';
 import { batchesOf } from './rows.ts';
 import type { Row, TrunkRow } from './rows.ts';
 import { advance, mixText } from './step.ts';
@@ -27,6 +31,8 @@ export interface KtoConfig extends LoraConfig, Limits {
   readonly lrPeak: number;
   readonly epochs: number;
   readonly batch: number;
+  /** κ of `tokenWeights`, as for DPO. */
+  readonly focus: number;
   readonly warmupSteps: number;
   readonly ptxBalance: number;
   readonly ptxRows: number;
@@ -38,6 +44,7 @@ export const ktoDefaults: KtoConfig = {
   lrPeak: 1e-3,
   epochs: 4,
   batch: 8,
+  focus: 0.7,
   warmupSteps: 3,
   ptxBalance: 0.2,
   ptxRows: 4,
@@ -69,6 +76,7 @@ interface Task {
   readonly good: boolean;
   readonly row: TrunkRow;
   readonly refSum: number;
+  readonly credit: TokenCredit | undefined;
   /** The same prompt with another thumb's reply. */
   readonly other: TrunkRow;
   readonly otherRefSum: number;
@@ -77,6 +85,8 @@ interface Task {
 /**
  * Trains an adapter from zero, or from where `keeping` says; yields a record per step, returns the adapter. One more pass
  * over a batch only measures the last adapter; it has a record where that adapter must not be used.
+ *
+ * `reward`: tells the tokens of a reply apart for `focus`.
  *
  * @throws RapportError `train/few-thumbs`.
  */
@@ -87,6 +97,7 @@ export async function* trainKto(
   config: KtoConfig = ktoDefaults,
   signal?: AbortSignal,
   keeping: Keeping = {},
+  reward?: RewardModel,
 ): AsyncGenerator<KtoRecord, Trained> {
   const up = thumbs.filter(({ good }) => good).length;
   if (up === 0 || up === thumbs.length) {
@@ -97,7 +108,8 @@ export async function* trainKto(
     );
   }
   // Partners are by the seed alone, so that they are the same after a resume.
-  const tasks = await prepare(policy, new Random(config.seed).shuffle(thumbs), signal);
+  const shuffled = new Random(config.seed).shuffle(thumbs);
+  const tasks = await prepare(policy, shuffled, { reward, signal });
   const weights = thumbWeights(up, thumbs.length - up);
   const course = new Course(keeping, config.seed, (random) =>
     newAdapter(policy.sites, config, random),
@@ -118,9 +130,9 @@ export async function* trainKto(
   const feedsOf = (batch: readonly Task[], z: number, total: number) => {
     const count = batch.reduce((n, { row }) => n + row.reply.length, 0);
     return {
-      ...policy.logratioFeeds(
+      ...readingFeeds(
         batch.map(({ row }) => row),
-        batch.map(({ refSum }) => refSum),
+        batch.map((task, i) => readingFor(task, i, config)),
       ),
       sign: float32(
         [batch.length],
@@ -154,7 +166,8 @@ export async function* trainKto(
         const out = await trainer.run(rows, adapter, feedsOf(part, z, batch.length), gradients);
         loss += Number(out['votes']!.data[0]);
         const logratios = out['logratios']!.data as Float32Array;
-        drift -= logratios.reduce((a, b) => a + b, 0);
+        drift += part.reduce((sum, { refSum }) => sum + refSum, 0);
+        drift -= logprobOf({ logprobs: out['logprobs']!.data as Float32Array });
         implicitRewards(logratios, config.beta).forEach((reward, i) =>
           rewards[part[i]!.good ? 'up' : 'down'].push(reward),
         );
@@ -165,9 +178,9 @@ export async function* trainKto(
         adapter,
         random,
         idle: (rows) => ({
-          ...policy.logratioFeeds(
+          ...readingFeeds(
             rows,
-            rows.map(() => 0),
+            rows.map((row, i) => plainReading(row, i, 0)),
           ),
           sign: float32([rows.length], new Float32Array(rows.length)),
           voteWeight: float32([rows.length], new Float32Array(rows.length)),
@@ -215,24 +228,40 @@ function marginOf({ up, down }: { up: readonly number[]; down: readonly number[]
   return mean(up) - mean(down);
 }
 
+/** A good reply is read for what speaks for it, a bad one for what speaks against it. */
+const readingFor = (
+  { row, refSum, credit, good }: Task,
+  i: number,
+  { focus }: KtoConfig,
+): Reading => readingOf(row, i, { refSum, credit, kappa: good ? focus : -focus });
+
 /** Trunk outputs and reference sums of each thumb and of its mismatched partner. */
 async function prepare(
   policy: Policy,
   thumbs: readonly Thumb[],
-  signal?: AbortSignal,
+  { reward, signal }: { reward: RewardModel | undefined; signal: AbortSignal | undefined },
 ): Promise<Task[]> {
   const mismatched = thumbs.map(({ prompt }, i) => ({
     prompt,
     reply: thumbs[(i + 1) % thumbs.length]!.reply,
   }));
   const rows = await policy.withTrunk([...thumbs, ...mismatched], signal);
-  const sums = await policy.scoresAs(rows, null, logprobOf, { signal });
+  const said = await policy.scoresAs(
+    rows,
+    null,
+    (score) => {
+      const scores = reward && tokenScores(reward, score);
+      const { logprobs } = score;
+      return { refSum: logprobOf(score), credit: scores && { scores, refLogprobs: logprobs } };
+    },
+    { signal },
+  );
   const n = thumbs.length;
   return thumbs.map(({ good }, i) => ({
     good,
     row: rows[i]!,
-    refSum: sums[i]!,
+    ...said[i]!,
     other: rows[n + i]!,
-    otherRefSum: sums[n + i]!,
+    otherRefSum: said[n + i]!.refSum,
   }));
 }

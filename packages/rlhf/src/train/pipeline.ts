@@ -13,13 +13,13 @@ import type { DpoConfig, DpoRecord, PreparedRanking } from './dpo.ts';
 import { ktoDefaults, trainKto } from './kto.ts';
 import type { KtoConfig, KtoRecord, Thumb } from './kto.ts';
 import { logprobOf, Policy } from './policy.ts';
-import type { RowScore } from './policy.ts';
+import type { RowScore, RowStates } from './policy.ts';
 import { ppoDefaults, trainPpo } from './ppo.ts';
 import type { PpoConfig, PpoRecord, PpoState } from './ppo.ts';
 import { pairsOf, withoutUnequalEnds } from './rankings.ts';
 import type { Ranking } from './rankings.ts';
 import { NLL_LIMIT, scaleWithin } from './scale-within.ts';
-import { featuresOf, rewardOf, trainReward } from './reward.ts';
+import { featuresOf, rewardOf, tokenScores, trainReward } from './reward.ts';
 import type { RankedReplies, ReplyFeatures, RewardModel, RewardOptions } from './reward.ts';
 import type { RewardReport } from '../evaluation/reward-report.ts';
 import { promptKey } from './rows.ts';
@@ -153,9 +153,9 @@ export async function* runPipeline(
     );
     const rows = await policy.withTrunk(flat, signal);
     yield { stage: 'prepare', step: 2, of: 3 };
-    const readings = await policy.scoresAs(rows, null, readingOf, options);
-    const answers = await policy.scoresAs(heldOut, null, readingOf, options);
-    const prepared = regroup(rankings, rows, readings);
+    const seen = await policy.scoresAs(rows, null, seenIn, options);
+    const answers = await policy.scoresAs(heldOut, null, seenIn, options);
+    const prepared = regroup(rankings, rows, seen);
     const compared = [...prepared, ...(await comparedThumbs(policy, spec, signal))];
     yield { stage: 'prepare', step: 3, of: 3 };
 
@@ -208,7 +208,7 @@ export async function* runPipeline(
     const { adapter, stopped } = trained;
 
     yield { stage: 'measure', step: 0, of: 1 };
-    const before = nll(answers.map(({ logprob }) => logprob));
+    const before = nll(answers.map(logprobOf));
     const costOf = async (scale: number) =>
       heldOut.length === 0
         ? 0
@@ -248,10 +248,31 @@ export async function* runPipeline(
 export const reinforces = (method: PipelineMethod): boolean =>
   method === 'ppo' || method === 'rloo';
 
+type Prepared = PreparedRanking & RankedReplies & { readonly refLogprobs: readonly Float32Array[] };
+
+/** Rankings with what the reward model finds in each token: the base reads their rows once more, since states are not kept. */
+async function withCredit(
+  prepared: readonly Prepared[],
+  reward: RewardModel,
+  policy: Policy,
+  signal?: AbortSignal,
+): Promise<Prepared[]> {
+  const scoresOf = (states: RowStates) => tokenScores(reward, states);
+  const scored: Prepared[] = [];
+  for (const ranking of prepared) {
+    const scores = await policy.statesAs(ranking.rows, scoresOf, signal);
+    const tokens = scores.flatMap((scores, i) =>
+      scores ? [{ scores, refLogprobs: ranking.refLogprobs[i]! }] : [],
+    );
+    scored.push(tokens.length > 0 ? { ...ranking, tokens } : ranking);
+  }
+  return scored;
+}
+
 /** What was compared, as a reward model; none where demonstrations alone are learned from. */
 function rewardFrom(
   compared: readonly RankedReplies[],
-  answers: readonly Reading[],
+  answers: readonly Seen[],
   { method, demonstrations = [], seed, reward }: PipelineSpec,
 ): RewardModel | undefined {
   if (method === 'sft' && compared.length === 0 && demonstrations.length > 0) return undefined;
@@ -280,7 +301,7 @@ async function* firstAdapter(
   platform: Platform,
   made: {
     readonly policy: Policy;
-    readonly prepared: readonly PreparedRanking[];
+    readonly prepared: readonly Prepared[];
     readonly text: readonly TrunkRow[];
     readonly reward: RewardModel | undefined;
   },
@@ -294,7 +315,7 @@ async function* firstAdapter(
   if (spec.method === 'kto' || (reinforced && alone.length > rowCount(prepared))) {
     const thumbs = [...alone, ...extremes(prepared)];
     const config = { ...ktoDefaults, seed, ...spec.kto };
-    return yield* trainKto(policy, thumbs, text, config, signal, keeping);
+    return yield* trainKto(policy, thumbs, text, config, signal, keeping, reward);
   }
   if (spec.method === 'sft') {
     const best = extremes(prepared).flatMap(({ good, row }) => (good ? [row] : []));
@@ -315,7 +336,9 @@ async function* firstAdapter(
     return { adapter: newAdapter(policy.sites, dpoDefaults, new Random(seed)) };
   }
   const config = { ...dpoDefaults, seed, ...spec.dpo };
-  return yield* trainDpo(policy, prepared, text, config, signal, keeping);
+  const credited =
+    reward && config.focus > 0 ? await withCredit(prepared, reward, policy, signal) : prepared;
+  return yield* trainDpo(policy, credited, text, config, signal, keeping);
 }
 
 /** Rates adapters by the reward of their replies to prompts of held-out text, where there are both. */
@@ -407,30 +430,31 @@ const nll = (logprobs: readonly number[]): number =>
   logprobs.reduce((sum, logprob) => sum - logprob, 0);
 
 /** What is kept of a reply as the reference sees it: its states would fill the memory. */
-interface Reading {
+interface Seen {
   readonly features: ReplyFeatures;
-  readonly logprob: number;
+  readonly logprobs: Float32Array;
 }
 
-const readingOf = (score: RowScore): Reading => ({
+const seenIn = (score: RowScore): Seen => ({
   features: featuresOf(score),
-  logprob: logprobOf(score),
+  logprobs: score.logprobs,
 });
 
-/** Rankings with their rows and what was read of each. */
+/** Rankings with their rows and what was seen of each. */
 function regroup(
   rankings: readonly Ranking[],
   rows: readonly TrunkRow[],
-  readings: readonly Reading[],
-): (PreparedRanking & RankedReplies)[] {
+  seen: readonly Seen[],
+): Prepared[] {
   let at = 0;
   return rankings.map(({ prompt, replies, ranks }) => {
     const [start, end] = [at, (at += replies.length)];
-    const mine = readings.slice(start, end);
+    const mine = seen.slice(start, end);
     return {
       rows: rows.slice(start, end),
       replies: mine.map(({ features }) => features),
-      refSums: mine.map(({ logprob }) => logprob),
+      refLogprobs: mine.map(({ logprobs }) => logprobs),
+      refSums: mine.map(logprobOf),
       ranks,
       prompt: promptKey({ prompt }),
     };

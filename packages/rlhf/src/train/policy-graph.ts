@@ -70,8 +70,8 @@ export interface PolicyOutputs {
   readonly logprobs: Value;
   /** [N, D] final hidden state at the position that predicts each token. */
   readonly hidden: Value;
-  /** [B] ℓ = log π(reply) − log π_ref(reply), from the fed `rows` [B, N] and `refSums` [B]. */
-  logratios(): Value;
+  /** [R] ℓ = log π(reply) − log π_ref(reply) of each reading, one a row or as fed: `rows` [R, N], `refSums` [R]. */
+  logratios(readings?: string): Value;
   input(name: string, dtype: 'float32' | 'int64', shape: readonly (string | number)[]): Value;
 }
 
@@ -129,10 +129,10 @@ export function policyGraph(
     graph,
     logprobs,
     hidden,
-    logratios: () => {
-      const rows = graph.input('rows', 'float32', ['B', 'N']);
+    logratios: (readings = 'B') => {
+      const rows = graph.input('rows', 'float32', [readings, 'N']);
       const sums = op.squeeze(op.matmul(rows, op.unsqueeze(logprobs, [1])), [1]);
-      return op.sub(sums, graph.input('refSums', 'float32', ['B']));
+      return op.sub(sums, graph.input('refSums', 'float32', [readings]));
     },
     input: (name, dtype, shape) => graph.input(name, dtype, shape),
   });

@@ -16,7 +16,8 @@ import { addScaled } from '../optim/adamw.ts';
 import type { Parameters } from '../optim/adamw.ts';
 import { adapterSites, policyGraph, statesGraph, trunkGraph } from './policy-graph.ts';
 import type { AdapterPlace, LossParts, PolicyOutputs } from './policy-graph.ts';
-import { batchesOf, Layout, lengthOf, rowSumFeed } from './rows.ts';
+import { plainReading, readingFeeds } from './readings.ts';
+import { batchesOf, Layout, lengthOf } from './rows.ts';
 import type { Row, TrunkRow } from './rows.ts';
 
 /** How the model sees the reply of one row. */
@@ -37,7 +38,8 @@ export interface RowScore extends RowStates {
 }
 
 /** Σ log π of the reply. */
-export const logprobOf = ({ logprobs }: RowScore): number => logprobs.reduce((a, b) => a + b, 0);
+export const logprobOf = ({ logprobs }: Pick<RowScore, 'logprobs'>): number =>
+  logprobs.reduce((a, b) => a + b, 0);
 
 export interface ScoreOptions {
   readonly temperature?: number;
@@ -227,13 +229,8 @@ export class Policy {
     refSums: readonly number[],
     lengthNormalised = false,
   ): Record<string, Tensor> {
-    const reference = lengthNormalised
-      ? refSums.map((sum, i) => sum / batch[i]!.reply.length)
-      : refSums;
-    return {
-      rows: rowSumFeed(batch, lengthNormalised),
-      refSums: float32([batch.length], reference),
-    };
+    const readings = batch.map((row, i) => plainReading(row, i, refSums[i]!, lengthNormalised));
+    return readingFeeds(batch, readings);
   }
 
   async dispose(): Promise<void> {

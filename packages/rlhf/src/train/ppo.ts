@@ -10,6 +10,7 @@ import {
   groupAdvantage,
   klEstimates,
   leaveOneOut,
+  paidByToken,
   paidScore,
   tokenRewards,
   updateReport,
@@ -25,7 +26,7 @@ import type { CourseState, Keeping } from './course.ts';
 import { stopFor } from './guards.ts';
 import type { Limits, Stop, Trained } from './guards.ts';
 import type { Policy, RowScore } from './policy.ts';
-import { disagreement, featuresOf, rewardOf } from './reward.ts';
+import { disagreement, featuresOf, rewardOf, tokenScores } from './reward.ts';
 import type { RewardModel } from './reward.ts';
 import { batchesOf } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
@@ -44,6 +45,11 @@ export interface PpoConfig extends Limits {
   readonly valueLr: number;
   readonly gamma: number;
   readonly lam: number;
+  /**
+   * Whether 'gae' is paid token by token where the reward model can tell what each brought: the same score, with far less
+   * noise in the advantages.
+   */
+  readonly dense: boolean;
   /**
    * Whether 'gae' takes the mean score of the prompt's other replies from each score. A young V knows no level, and
    * where scores are above 0 on average whatever ends a reply is reinforced: replies shrink (docs/log.md).
@@ -85,6 +91,7 @@ export const ppoDefaults: PpoConfig = {
   valueLr: 3e-3,
   gamma: 1,
   lam: 1,
+  dense: true,
   siblingBaseline: true,
   clipRange: 0.2,
   valueClip: 0.2,
@@ -144,6 +151,9 @@ export interface PpoRecord {
 interface Experience {
   readonly row: TrunkRow;
   readonly score: number;
+  /** What of the score is for how the reply ended. */
+  readonly atEnd: number;
+  readonly tokenScores: Float64Array | undefined;
   readonly disagreement: number;
   readonly logprobs: Float32Array;
   readonly refLogprobs: Float32Array;
@@ -246,6 +256,8 @@ export async function* trainPpo(
       return {
         row,
         score: 0,
+        atEnd: 0,
+        tokenScores: undefined,
         disagreement: 0,
         logprobs: new Float32Array(n),
         refLogprobs: new Float32Array(n),
@@ -305,6 +317,8 @@ export async function* trainPpo(
         return {
           row,
           score: paidScore(score, sampled[i]!.ended, config),
+          atEnd: paidScore(0, sampled[i]!.ended, config),
+          tokenScores: config.dense ? tokenScores(reward, ref[i]!) : undefined,
           disagreement: disagreement(reward, judged),
           logprobs: old[i]!.logprobs,
           refLogprobs: ref[i]!.logprobs,
@@ -473,14 +487,11 @@ function estimate(experience: readonly Experience[], config: PpoConfig): void {
   if (config.estimator === 'gae') {
     const scores = experience.map(({ score }) => score);
     const centred = config.siblingBaseline ? perPrompt(scores, leaveOneOut) : scores;
-    const estimates = experience.map((e, i) =>
-      gae(
-        tokenRewards(e.logprobs, e.refLogprobs, centred[i]!, config.klCoef),
-        e.values,
-        config.gamma,
-        config.lam,
-      ),
-    );
+    const estimates = experience.map((e, i) => {
+      const paid = e.tokenScores ? paidByToken(centred[i]!, e.tokenScores, e.atEnd) : centred[i]!;
+      const rewards = tokenRewards(e.logprobs, e.refLogprobs, paid, config.klCoef);
+      return gae(rewards, e.values, config.gamma, config.lam);
+    });
     const white = whiten(estimates.map((x) => x.advantages));
     experience.forEach((e, i) => {
       e.advantages = white[i]!;

@@ -5,7 +5,7 @@ import { runGraph } from '../../../../tests/support/run-graph.ts';
 import { gradients } from '../autodiff/gradients.ts';
 import { rankingLoss } from '../losses/ranking.ts';
 import type { RowStates } from './policy.ts';
-import { disagreement, featuresOf, rewardOf, trainReward } from './reward.ts';
+import { disagreement, featuresOf, rewardOf, tokenScores, trainReward } from './reward.ts';
 import type { RankedReplies, ReplyFeatures, RewardModel } from './reward.ts';
 import { fitHead } from './reward-head.ts';
 import type { RankedFeatures } from './reward-head.ts';
@@ -79,6 +79,30 @@ describe('the reward model', () => {
     const random = new Random(2);
     const tie = { replies: [reply(random, 1), reply(random, 0)], ranks: [1, 1] };
     expect(() => trainReward([tie])).toThrow('prefers one reply');
+  });
+});
+
+describe('what each token brought', () => {
+  const random = new Random(7);
+  const model = trainReward(rankings(20, random), [], { heads: 3 });
+  const states = {
+    tokens: 5,
+    hidden: Float32Array.from({ length: 6 * 8 }, () => random.normal()),
+  };
+
+  it('is the score on average', () => {
+    const scores = tokenScores(model, states)!;
+    expect(scores).toHaveLength(5);
+    expect(mean([...scores])).toBeCloseTo(rewardOf(model, featuresOf(states)), 5);
+  });
+
+  it('is the score of a reply of that token alone', () => {
+    const alone = { tokens: 1, hidden: states.hidden.slice(2 * 8, 4 * 8) };
+    expect(tokenScores(model, states)![2]).toBeCloseTo(rewardOf(model, featuresOf(alone)), 5);
+  });
+
+  it('is not known where the last state alone is read', () => {
+    expect(tokenScores({ ...model, readout: 'last' }, states)).toBeUndefined();
   });
 });
 

@@ -120,6 +120,27 @@ function headScores(model: Heads, reply: ReplyFeatures): number[] {
   return model.heads.map((w) => gain * dot(w, x) + bias);
 }
 
+/**
+ * What each token of a reply brought to its score: the score of the states after it alone. Their mean is the score, where
+ * it is read from the mean over tokens. Undefined where it is not, and of a model that is no better than a coin.
+ */
+export function tokenScores(
+  { readout, heads, mean, deviation, gain, bias, heldOut }: RewardModel,
+  { hidden, tokens }: RowStates,
+): Float64Array | undefined {
+  if (readout !== 'mean' || heldOut.logLoss >= Math.LN2) return undefined;
+  const weight = Float64Array.from(
+    mean,
+    (_, i) => (gain * average(heads.map((w) => w[i]!))) / deviation[i]!,
+  );
+  const level = bias - dot(weight, Float64Array.from(mean));
+  const width = hidden.length / (tokens + 1);
+  return Float64Array.from({ length: tokens }, (_, t) => {
+    const from = (t + 1) * width;
+    return level + dot(weight, Float64Array.from(hidden.subarray(from, from + mean.length)));
+  });
+}
+
 /** What is kept of a reply's hidden states: their mean over its tokens, and the last one. */
 export function featuresOf({ hidden, tokens }: RowStates): ReplyFeatures {
   const size = hidden.length / (tokens + 1);

@@ -230,16 +230,3 @@ export function packByRoom<T>(
   }
   return bins.map((bin) => bin.items);
 }
-
-/** [B, N]: weight of each selected token in its row's sum; 1 or, normalised, 1/length. */
-export function rowSumFeed(rows: readonly Row[], normalised = false): Tensor {
-  const count = rows.reduce((n, { reply }) => n + reply.length, 0);
-  const data = new Float32Array(rows.length * count);
-  let at = 0;
-  rows.forEach(({ reply }, b) => {
-    const weight = normalised ? 1 / reply.length : 1;
-    data.fill(weight, b * count + at, b * count + at + reply.length);
-    at += reply.length;
-  });
-  return float32([rows.length, count], data);
-}

@@ -5,6 +5,7 @@ import { Random } from '@rapport/core';
 import type { Adapter, Checkpoint, Runtime } from '@rapport/core';
 import { nodeRuntime } from '../../../../tests/support/node-runtime.ts';
 import { tinyCheckpoint } from '../../../../tests/support/tiny.ts';
+import { tokenWeights } from '../losses/focus.ts';
 import { Speaker } from '../rollout/speaker.ts';
 import { parametersOf } from './adapter.ts';
 import type { CourseState, Keeping } from './course.ts';
@@ -293,6 +294,43 @@ describe('DPO', () => {
     await policy.dispose();
     expect(Math.abs(second.margin)).toBeGreaterThan(1e-3);
     expect(second.margin).toBeCloseTo(sum(margins) / margins.length, 5);
+  });
+});
+
+describe('DPO that looks at telling tokens', () => {
+  it('compares log-ratios weighed for the better and against the worse reply', async () => {
+    const policy = new Policy(checkpoint, runtime);
+    const random = new Random(5);
+    const credited = await Promise.all(
+      (await prepare(policy, random)).map(async (ranking) => ({
+        ...ranking,
+        tokens: (await policy.score(ranking.rows, null)).map(({ logprobs }) => ({
+          scores: Float64Array.from(logprobs, () => random.normal()),
+          refLogprobs: logprobs,
+        })),
+      })),
+    );
+    const config = { ...dpoDefaults, focus: 0.8, lrPeak: 0.02, promptsPerStep: 12 };
+    const after = (steps: number) =>
+      collect(trainDpo(policy, credited, [], { ...config, minSteps: steps, maxSteps: steps }));
+    const [first, second] = (await after(2)).records;
+    expect(first!.loss).toBeCloseTo(Math.LN2, 5);
+    const { adapter } = (await after(1)).result;
+    const margins: number[] = [];
+    for (const { rows, ranks, tokens } of credited) {
+      const scores = await policy.score(rows, adapter);
+      const weighed = (i: number, kappa: number) => {
+        const weights = tokenWeights(tokens[i]!.scores, kappa);
+        const { refLogprobs } = tokens[i]!;
+        return sum(weights.map((w, t) => w * (scores[i]!.logprobs[t]! - refLogprobs[t]!)));
+      };
+      for (const { better, worse } of pairsOf(ranks)) {
+        margins.push(config.beta * (weighed(better, 0.8) - weighed(worse, -0.8)));
+      }
+    }
+    await policy.dispose();
+    expect(Math.abs(second!.margin)).toBeGreaterThan(1e-3);
+    expect(second!.margin).toBeCloseTo(sum(margins) / margins.length, 5);
   });
 });
 

@@ -1,0 +1,69 @@
+// How a judgement looks at a reply: at all its tokens alike, or more at those that a reward model finds telling.
+import { float32 } from '@rapport/core';
+import type { Tensor } from '@rapport/core';
+import { tokenWeights } from '../losses/focus.ts';
+import type { Row } from './rows.ts';
+
+/** A reply's log-ratio as it is to be read: its tokens weighed, and what the reference gives weighed alike. */
+export interface Reading {
+  /** Which row of the batch. */
+  readonly row: number;
+  /** One per token of the reply. */
+  readonly weights: Float32Array;
+  /** Σ weight · log π_ref(token). */
+  readonly refSum: number;
+}
+
+/** A reply's tokens: what each brought by a reward model (`tokenScores`), and log π_ref of each. */
+export interface TokenCredit {
+  readonly scores: Float64Array;
+  readonly refLogprobs: Float32Array;
+}
+
+/** A row's reading with its tokens weighed by `tokenWeights`, or all alike where κ is 0 or nothing is known of them. */
+export function readingOf(
+  row: Row,
+  place: number,
+  given: {
+    readonly refSum: number;
+    readonly credit: TokenCredit | undefined;
+    readonly kappa: number;
+    readonly normalised?: boolean;
+  },
+): Reading {
+  const { refSum, credit, kappa, normalised = false } = given;
+  if (!credit || kappa === 0) return plainReading(row, place, refSum, normalised);
+  const share = normalised ? 1 / row.reply.length : 1;
+  const weights = tokenWeights(credit.scores, kappa).map((weight) => weight * share);
+  const weighed = weights.reduce((sum, weight, t) => sum + weight * credit.refLogprobs[t]!, 0);
+  return { row: place, weights, refSum: weighed };
+}
+
+/** A row's reading with all tokens alike: its sum, or its mean. */
+export function plainReading(
+  { reply }: Row,
+  row: number,
+  refSum: number,
+  normalised = false,
+): Reading {
+  const weight = normalised ? 1 / reply.length : 1;
+  return { row, weights: new Float32Array(reply.length).fill(weight), refSum: refSum * weight };
+}
+
+/** What `logratios()` of a loss reads: `rows` [R, N], the weight of each selected token in each reading, `refSums` [R]. */
+export function readingFeeds(
+  rows: readonly Row[],
+  readings: readonly Reading[],
+): Record<'rows' | 'refSums', Tensor> {
+  const starts: number[] = [];
+  const count = rows.reduce((n, { reply }) => (starts.push(n), n + reply.length), 0);
+  const data = new Float32Array(readings.length * count);
+  readings.forEach(({ row, weights }, r) => data.set(weights, r * count + starts[row]!));
+  return {
+    rows: float32([readings.length, count], data),
+    refSums: float32(
+      [readings.length],
+      readings.map(({ refSum }) => refSum),
+    ),
+  };
+}
