@@ -2,9 +2,10 @@
 // people wrote between the sections stays.
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { threeDigits } from '@rapport/rlhf';
 import { format, resolveConfig } from 'prettier';
 import { chart, type Group } from './chart.ts';
-import { figure, table, type Row } from './rows.ts';
+import { table, type Row } from './rows.ts';
 
 export interface Measured {
   suite: string;
@@ -92,7 +93,7 @@ export function ratioTable(rows: readonly Row[]): string {
         .filter((row) => isNode(row) === isNode(own) || own.engine.startsWith('own autodiff'))
         .map((row) => {
           const ratio = isTime(own) ? row.median! / own.median! : own.median! / row.median!;
-          return `| ${own.workload} | ${own.engine} | ${row.engine} | ${figure(ratio)} |`;
+          return `| ${own.workload} | ${own.engine} | ${row.engine} | ${threeDigits(ratio)} |`;
         }),
     );
   if (lines.length === 0) return '';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { figure, missingRow, rowOf, table } from './rows.ts';
+import { missingRow, rowOf, table } from './rows.ts';
 
 const subject = { suite: 's', workload: 'w', engine: 'e' };
 const what = { ...subject, metric: 'time', unit: 'ms' };
@@ -18,9 +18,4 @@ test('a row without a figure says why, in one line, and keeps the table whole', 
   const lines = table([rowOf(what, [1]), row]).split('\n');
   expect(lines[3]).toBe('| w | e | not measured: no adapter \\| here |  |  |  |  |  |');
   for (const line of lines) expect(line.split(/(?<!\\)\|/)).toHaveLength(10);
-});
-
-test('figures have three digits where they mean something', () => {
-  const shown = [1234.5, 99.96, 0.5, 0, 0.00012, -0.0000004].map(figure);
-  expect(shown).toEqual(['1235', '100', '0.500', '0.00', '1.2e-4', '-4.0e-7']);
 });

@@ -1,4 +1,5 @@
 // One measured figure, and many of them as a table.
+import { threeDigits } from '@rapport/rlhf';
 
 /** What was measured of whom. */
 export interface Subject {
@@ -46,17 +47,19 @@ export function table(rows: readonly Row[]): string {
     ...rows.map(({ workload, engine, metric, unit, median, low, high, runs, note }) =>
       median === null
         ? line([workload, engine, `not measured: ${note}`, '', '', '', '', ''])
-        : line([workload, engine, metric, figure(median), figure(low!), figure(high!), unit, runs]),
+        : line([
+            workload,
+            engine,
+            metric,
+            threeDigits(median),
+            threeDigits(low!),
+            threeDigits(high!),
+            unit,
+            runs,
+          ]),
     ),
   ].join('\n');
 }
 
 const line = (cells: readonly (string | number)[]): string =>
   `| ${cells.map((cell) => String(cell).replaceAll('|', '\\|')).join(' | ')} |`;
-
-/** Three digits, as far as they mean anything. */
-export function figure(x: number): string {
-  const size = Math.abs(x);
-  if (size >= 100) return x.toFixed(0);
-  return size >= 0.01 || size === 0 ? x.toPrecision(3) : x.toExponential(1);
-}

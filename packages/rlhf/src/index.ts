@@ -60,7 +60,24 @@ export { askCanaries, compareAnswers } from './evaluation/canaries.ts';
 export type { Answer, Canary, CanaryResult } from './evaluation/canaries.ts';
 export { evaluateReward } from './evaluation/evaluate-reward.ts';
 export type { AnnotatedRanking } from './evaluation/evaluate-reward.ts';
+export type { RewardReport } from './evaluation/reward-report.ts';
 export { arena } from './evaluation/arena.ts';
+export type { Rating } from './evaluation/arena.ts';
 export { meanOver, winRate } from './evaluation/win-rate.ts';
+
+// Figures: what was measured, as SVG or as shapes for a page.
+export { pixel, straight, svgOf, threeDigits, written } from './figures/drawing.ts';
+export type { Drawing, Mark } from './figures/drawing.ts';
+export { curves } from './figures/curves.ts';
+export {
+  figureWords,
+  ratingsFigure,
+  rewardFigures,
+  simulationFigures,
+  winRateFigure,
+} from './figures/reports.ts';
+export type { FigureWords } from './figures/reports.ts';
+
+// Rollouts: replies by the policy.
 export { Speaker } from './rollout/speaker.ts';
 export type { SampledReply } from './rollout/speaker.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Random } from '@rapport/core';
-import { calibrationError, kendallTau, rewardReport } from './reward-report.ts';
+import { calibrationError, kendallTau, reliabilityOf, rewardReport } from './reward-report.ts';
 import type { JudgedRanking } from './reward-report.ts';
 
 const pair = (lead: number, lengths: [number, number], annotator?: string): JudgedRanking => ({
@@ -24,17 +24,25 @@ describe("Kendall's τ-b", () => {
   });
 });
 
+const errorOf = (leads: readonly number[]) => calibrationError(reliabilityOf(leads));
+
 describe('the calibration error', () => {
   it('is nothing when what is said at 75 % is true in three of four', () => {
     const said = Math.log(3);
-    expect(calibrationError([said, said, said, -said])).toBeCloseTo(0, 12);
-    expect(calibrationError([said, said, said, said])).toBeCloseTo(0.25, 12);
-    expect(calibrationError([-said, -said])).toBeCloseTo(0.75, 12);
+    expect(errorOf([said, said, said, -said])).toBeCloseTo(0, 12);
+    expect(errorOf([said, said, said, said])).toBeCloseTo(0.25, 12);
+    expect(errorOf([-said, -said])).toBeCloseTo(0.75, 12);
+  });
+  it('is of bins that say what was stated and how often it was right', () => {
+    const said = Math.log(3);
+    const [bin, ...others] = reliabilityOf([said, said, -said, said]);
+    expect(others).toEqual([]);
+    expect(bin).toEqual({ confidence: expect.closeTo(0.75, 12), accuracy: 0.75, pairs: 4 });
   });
   it('does not let one bin make up for another', () => {
     const odds = (p: number) => Math.log(p / (1 - p));
     // Bin of 0.6: two right. Bin of 0.9: one right, one wrong. Gaps 0.4 and 0.4, half of the pairs each.
-    expect(calibrationError([odds(0.6), odds(0.6), odds(0.9), -odds(0.9)])).toBeCloseTo(0.4, 12);
+    expect(errorOf([odds(0.6), odds(0.6), odds(0.9), -odds(0.9)])).toBeCloseTo(0.4, 12);
   });
   it('is small for leads whose signs are drawn with the probability they state', () => {
     const random = new Random(1);
@@ -42,8 +50,8 @@ describe('the calibration error', () => {
       const lead = 3 * random.normal();
       return random.uniform() < 1 / (1 + Math.exp(-lead)) ? lead : -lead;
     });
-    expect(calibrationError(leads)).toBeLessThan(0.01);
-    expect(calibrationError(leads.map((x) => 3 * x))).toBeGreaterThan(0.05);
+    expect(errorOf(leads)).toBeLessThan(0.01);
+    expect(errorOf(leads.map((x) => 3 * x))).toBeGreaterThan(0.05);
   });
 });
 

@@ -29,11 +29,22 @@ export interface RewardReport extends PairAccuracy {
   readonly kendallTau: number;
   /** Expected calibration error of the stated probabilities, 10 bins. */
   readonly calibrationError: number;
+  /** Those bins that hold a pair; reports of earlier versions have none. */
+  readonly reliability?: readonly ReliabilityBin[];
   /** Accuracy of "the longer reply is better" on the same pairs. */
   readonly lengthBaseline: number;
   /** On pairs whose lengths differ by at most a tenth: what is left when length tells nothing. */
   readonly lengthMatched: PairAccuracy;
   readonly annotators: readonly ({ readonly annotator: string } & PairAccuracy)[];
+}
+
+/** Pairs for which the model states about the same probability. */
+export interface ReliabilityBin {
+  /** Mean stated probability that the reply it prefers is the better one. */
+  readonly confidence: number;
+  /** Share of pairs for which that is so. */
+  readonly accuracy: number;
+  readonly pairs: number;
 }
 
 /** One pair as it counts: by how much the better reply leads, in score and in length. */
@@ -51,12 +62,14 @@ export function rewardReport(judged: readonly JudgedRanking[]): RewardReport {
   const decided = judged.filter(({ ranks }) => pairsOf(ranks).length > 0);
   const outcomes = decided.map(outcomesOf);
   const all = outcomes.flat();
+  const bins = reliabilityOf(all.map(({ lead }) => lead));
   const names = [...new Set(decided.flatMap(({ annotator }) => annotator ?? []))].sort();
   return {
     ...accuracyOf(outcomes),
     logLoss: average(all.map(({ lead }) => softplus(-lead))),
     kendallTau: average(decided.map(({ scores, ranks }) => kendallTau(scores, ranks))),
-    calibrationError: calibrationError(all.map(({ lead }) => lead)),
+    calibrationError: calibrationError(bins),
+    reliability: bins,
     lengthBaseline: average(all.map(({ longer }) => won(longer))),
     lengthMatched: accuracyOf(outcomes.map((list) => list.filter(({ matched }) => matched))),
     annotators: names.map((annotator) => ({
@@ -107,18 +120,32 @@ export function kendallTau(scores: readonly number[], ranks: readonly number[]):
   return byScore && byRank ? balance / Math.sqrt(byScore * byRank) : 0;
 }
 
-/**
- * Σ over bins of share · |accuracy − mean confidence|, the confidence σ(|lead|) that the model states for
- * the reply it prefers (arXiv 1706.04599 eq. 3).
- */
-export function calibrationError(leads: readonly number[]): number {
-  const bins = Array.from({ length: BINS }, () => 0);
+/** The confidences σ(|lead|) that the model states for the replies it prefers, in 10 bins of equal width. */
+export function reliabilityOf(leads: readonly number[]): ReliabilityBin[] {
+  const bins = Array.from({ length: BINS }, () => ({ confidence: 0, right: 0, pairs: 0 }));
   for (const lead of leads) {
     const confidence = 1 / (1 + Math.exp(-Math.abs(lead)));
-    const bin = Math.min(BINS - 1, Math.floor(2 * BINS * (confidence - 0.5)));
-    bins[bin]! += won(lead) - confidence;
+    const bin = bins[Math.min(BINS - 1, Math.floor(2 * BINS * (confidence - 0.5)))]!;
+    bin.confidence += confidence;
+    bin.right += won(lead);
+    bin.pairs += 1;
   }
-  return bins.reduce((sum, gap) => sum + Math.abs(gap), 0) / Math.max(1, leads.length);
+  return bins
+    .filter(({ pairs }) => pairs > 0)
+    .map(({ confidence, right, pairs }) => ({
+      confidence: confidence / pairs,
+      accuracy: right / pairs,
+      pairs,
+    }));
+}
+
+/** Σ over bins of share · |accuracy − mean confidence| (arXiv 1706.04599 eq. 3). */
+export function calibrationError(bins: readonly ReliabilityBin[]): number {
+  const gaps = bins.map(
+    ({ confidence, accuracy, pairs }) => pairs * Math.abs(accuracy - confidence),
+  );
+  const pairs = bins.reduce((sum, bin) => sum + bin.pairs, 0);
+  return gaps.reduce((sum, gap) => sum + gap, 0) / Math.max(1, pairs);
 }
 
 const won = (lead: number): number => (lead > 0 ? 1 : lead === 0 ? 0.5 : 0);
