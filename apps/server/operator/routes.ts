@@ -2,6 +2,7 @@
 import { Hono } from 'hono';
 import { streamSSE } from 'hono/streaming';
 import * as v from 'valibot';
+import { rateByRankings } from '@rapport/rlhf';
 import type { Context } from '../context.ts';
 import { Refusal } from '../http/answer.ts';
 import { limitBody, readBody } from '../http/body.ts';
@@ -13,6 +14,7 @@ import { diffDatasets, freezeDataset, listDatasets } from '../store/datasets.ts'
 import { listDevices, revokeDevice } from '../store/devices.ts';
 import { eraseDevice } from '../store/erasure.ts';
 import { judgementsByDay, recentJudgements } from '../store/events.ts';
+import { releaseRankings } from '../store/release-rankings.ts';
 import { METHODS, PUBLISH } from '../trainer/spec.ts';
 import { overviewOf, releaseRows } from './overview.ts';
 import {
@@ -126,6 +128,7 @@ export function operatorRoutes(context: Context) {
       return c.json({ schedule }, 200);
     })
     .get('/releases', async (c) => c.json(await releaseRows(context), 200))
+    .get('/ratings', async (c) => c.json(rateByRankings(await releaseRankings(db)), 200))
     .get('/releases/:id', async (c) => {
       const { id, envelope, createdAt, flagged } = await findRelease(db, c.req.param('id'));
       return c.json({ id, createdAt, flagged, release: envelope.signed }, 200);

@@ -61,8 +61,8 @@ export type { Answer, Canary, CanaryResult } from './evaluation/canaries.ts';
 export { evaluateReward } from './evaluation/evaluate-reward.ts';
 export type { AnnotatedRanking } from './evaluation/evaluate-reward.ts';
 export type { RewardReport } from './evaluation/reward-report.ts';
-export { arena } from './evaluation/arena.ts';
-export type { Rating } from './evaluation/arena.ts';
+export { arena, duelsOf, rateByRankings } from './evaluation/arena.ts';
+export type { Duel, RankedReply, Rating } from './evaluation/arena.ts';
 export { meanOver, winRate } from './evaluation/win-rate.ts';
 
 // Figures: what was measured, as SVG or as shapes for a page.

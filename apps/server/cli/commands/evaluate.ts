@@ -4,12 +4,27 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Option, type Command } from 'commander';
 import { RapportError, type Adapter } from '@rapport/core';
-import { Speaker, arena, evaluateReward, questionOf, scoreOf, simulate } from '@rapport/rlhf';
-import type { Annotator, Instruction, RewardOptions, SimulationSpec } from '@rapport/rlhf';
+import {
+  Speaker,
+  arena,
+  duelsOf,
+  evaluateReward,
+  figureWords,
+  questionOf,
+  rateByRankings,
+  ratingsFigure,
+  rewardFigures,
+  scoreOf,
+  simulate,
+  simulationFigures,
+  svgOf,
+} from '@rapport/rlhf';
+import type { Annotator, Drawing, Instruction, RewardOptions, SimulationSpec } from '@rapport/rlhf';
 import type { Context } from '../../context.ts';
 import { openModel, placeOf, tokenizerOf, type ModelPlace } from '../../models.ts';
 import { nodeRuntime } from '../../node-runtime.ts';
 import { registerBase } from '../../releases/base.ts';
+import { releaseRankings } from '../../store/release-rankings.ts';
 import { checkMethods } from '../../trainer/config.ts';
 import { writeAdapter } from '../../trainer/peft.ts';
 import { linesOf, readConfig } from '../json-files.ts';
@@ -47,14 +62,17 @@ interface SimulateFlags extends CommonFlags {
 interface RewardFlags extends CommonFlags, Required<RewardOptions> {
   train: string;
   test: string;
+  svg?: string;
 }
 
 interface ArenaFlags extends CommonFlags {
-  releases: string;
-  prompts: string;
-  annotator: string;
+  fromVotes?: boolean;
+  releases?: string;
+  prompts?: string;
+  annotator?: string;
   samples: number;
   maxTokens: number;
+  svg?: string;
 }
 
 export function evaluateCommands(program: Command): void {
@@ -74,7 +92,7 @@ export function evaluateCommands(program: Command): void {
         .option('--control', 'also judge the warm start scaled to the KL of the result')
         .option('--frontier', 'also judge the result turned down and up')
         .option('--config <file>', 'JSON with hyper-parameters')
-        .option('--out <dir>', 'where the adapter and the report go'),
+        .option('--out <dir>', 'where the adapter, the report and its drawing go'),
     ),
   ).action((flags: SimulateFlags) =>
     inFolderOrNew(flags, async (context, output) => {
@@ -110,6 +128,7 @@ export function evaluateCommands(program: Command): void {
       await writeAdapter(join(flags.out, 'adapter'), result.adapter);
       const whole = JSON.stringify({ flags, ...answer, wins, samples }, null, 2);
       await writeFile(join(flags.out, 'report.json'), whole);
+      await draw(join(flags.out, 'report.svg'), simulationFigures(answer, figureWords));
     }),
   );
 
@@ -125,7 +144,8 @@ export function evaluateCommands(program: Command): void {
         .option('--centring <c>', 'weight of (r⁺ + r⁻)², which keeps scores near zero', share, 0)
         .option('--margin <m>', 'by how much the better reply must lead', share, 0)
         .option('--label-smoothing <e>', 'share of judgements taken to be flipped', share, 0)
-        .option('--seed <s>', 'seed of the ensemble', whole, 0),
+        .option('--seed <s>', 'seed of the ensemble', whole, 0)
+        .option('--svg <file>', 'where accuracy and reliability are drawn'),
     ),
   ).action((flags: RewardFlags) =>
     inFolderOrNew(flags, async (context, output) => {
@@ -140,30 +160,57 @@ export function evaluateCommands(program: Command): void {
       const report = await follow(evaluateReward(pairs, opened, options), output);
       const seconds = (performance.now() - started) / 1000;
       output.answer({ ...report, seconds }, listing({ ...report, seconds }));
+      if (flags.svg) await draw(flags.svg, rewardFigures(report, figureWords));
     }),
   );
   withModel(
     common(
       evaluate
         .command('arena')
-        .description('blind pairs between releases')
-        .requiredOption('--releases <ids>', 'two or more, with commas; base is the bare model')
-        .requiredOption('--prompts <file>', 'JSON lines of {id, instruction, input?}')
-        .requiredOption('--annotator <file>', 'module that scores (prompt, reply)')
+        .description('blind pairs between releases, judged by a module, or by people already')
+        .option('--from-votes', 'by the rankings that people gave; nobody speaks anew')
+        .option('--releases <ids>', 'two or more, with commas; base is the bare model')
+        .option('--prompts <file>', 'JSON lines of {id, instruction, input?}')
+        .option('--annotator <file>', 'module that scores (prompt, reply)')
         .option('--samples <n>', 'replies per prompt and release', count, 2)
-        .option('--max-tokens <n>', 'longest reply', count, 256),
+        .option('--max-tokens <n>', 'longest reply', count, 256)
+        .option('--svg <file>', 'where the ratings are drawn'),
     ),
   ).action((flags: ArenaFlags) =>
     inFolder(flags, async (context, output) => {
-      const { ratings, winRate } = await fight(context, flags, output);
+      const { ratings, ...rest } = flags.fromVotes
+        ? await rateByVotes(context)
+        : await fight(context, askedOf(flags), output);
       const rows = ratings.map((r) => [r.release, r.rating, r.low, r.high]);
-      output.answer(
-        { ratings, winRate: winRate.winRate, low: winRate.low, high: winRate.high },
-        table(['release', 'rating', 'low', 'high'], rows),
-      );
+      output.answer({ ratings, ...rest }, table(['release', 'rating', 'low', 'high'], rows));
+      if (flags.svg) await draw(flags.svg, [ratingsFigure(ratings, figureWords)]);
     }),
   );
 }
+
+/** What people said of releases: ratings, and every two that were compared. Throws `arena/no-votes`. */
+async function rateByVotes({ db }: Context) {
+  const rankings = await releaseRankings(db);
+  const ratings = rateByRankings(rankings);
+  if (ratings.length > 0) return { ratings, duels: duelsOf(rankings) };
+  throw new RapportError(
+    'arena/no-votes',
+    'No ranking holds replies of two releases.',
+    'Compare them with --releases, --prompts and --annotator until people have ranked both.',
+  );
+}
+
+type Asked = Omit<ArenaFlags, 'releases' | 'prompts' | 'annotator'> &
+  Record<'releases' | 'prompts' | 'annotator', string>;
+
+function askedOf(flags: ArenaFlags): Asked {
+  const { releases, prompts, annotator } = flags;
+  if (releases && prompts && annotator) return { ...flags, releases, prompts, annotator };
+  throw usage('evaluate arena needs --from-votes, or --releases, --prompts and --annotator.');
+}
+
+/** Writes drawings one below the other into one SVG file. */
+const draw = (file: string, drawings: readonly Drawing[]) => writeFile(file, svgOf(drawings));
 
 /** `--votes` counts what the person gives: ranked replies, thumbs, or pairs out of groups of K. */
 function sizesOf({ method, votes, replies }: SimulateFlags) {
@@ -227,7 +274,7 @@ const noAnnotator = (message: string, cause?: unknown) =>
     { cause },
   );
 
-async function fight(context: Context, flags: ArenaFlags, output: Output) {
+async function fight(context: Context, flags: Asked, output: Output) {
   const { samples: replies, maxTokens } = flags;
   const names = flags.releases.split(',').filter(Boolean);
   if (names.length < 2) throw usage('--releases needs two or more names, with commas.');
@@ -258,7 +305,8 @@ async function fight(context: Context, flags: ArenaFlags, output: Output) {
     scores.set(names[i]!, said);
   }
   await stage?.speaker.dispose();
-  return arena(scores);
+  const { ratings, winRate } = arena(scores);
+  return { ratings, ...winRate };
 }
 
 function needDifferent(names: readonly string[]): void {

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { Random } from '@rapport/core';
 import { scoreOf, thumbsUp } from './annotator.ts';
 import type { Annotator } from './annotator.ts';
-import { arena } from './arena.ts';
+import { arena, duelsOf, rateByRankings } from './arena.ts';
+import type { RankedReply } from './arena.ts';
 import { noisyRanks, rankingsBy } from './simulate.ts';
 import type { Ranking } from '../train/rankings.ts';
 import { comparisonsOf, lengthControlled, preference, winRate } from './win-rate.ts';
@@ -89,6 +90,78 @@ describe('the arena', () => {
     );
     expect(ratings[0]!.rating - ratings[1]!.rating).toBeCloseTo(400, -1);
     expect(ratings[0]!.low).toBeGreaterThan(ratings[1]!.high);
+  });
+});
+
+describe('the arena of people', () => {
+  const reply = (release: string, rank: number, length = 10): RankedReply => ({
+    release,
+    rank,
+    length,
+  });
+  const ratingsBy = (rankings: RankedReply[][]) =>
+    new Map(rateByRankings(rankings).map((each) => [each.release, each]));
+
+  it('rates by odds, whichever release stands first in a ranking', () => {
+    const rankings = Array.from({ length: 1100 }, (_, p) => {
+      const [one, other] = p % 11 === 0 ? [2, 1] : [1, 2];
+      const replies = [reply('new', one!), reply('base', other!)];
+      return p % 2 ? replies : replies.reverse();
+    });
+    const ratings = ratingsBy(rankings);
+    expect(ratings.get('new')!.rating - ratings.get('base')!.rating).toBeCloseTo(400, -1);
+    const [duel] = duelsOf(rankings);
+    expect(duel).toMatchObject({ releases: ['base', 'new'], rankings: 1100 });
+    expect(duel!.winRate).toBeCloseTo(1 / 11, 6);
+  });
+
+  it('takes ties for halves, and rankings of one release alone for nothing', () => {
+    const tied = [reply('a', 1), reply('b', 1)];
+    const alone = [reply('c', 1), reply('c', 2)];
+    const ratings = ratingsBy([tied, alone]);
+    expect([...ratings.keys()]).toEqual(['a', 'b']);
+    expect(ratings.get('a')!.rating).toBeCloseTo(1000, 6);
+    expect([rateByRankings([alone]), duelsOf([alone])]).toEqual([[], []]);
+  });
+
+  it('relates releases that never met through one that both met', () => {
+    const rankings = Array.from({ length: 60 }, (_, p) => [
+      [reply('a', p % 3 ? 1 : 2), reply('b', p % 3 ? 2 : 1)],
+      [reply('b', p % 3 ? 1 : 2), reply('c', p % 3 ? 2 : 1)],
+    ]).flat();
+    const ratings = ratingsBy(rankings);
+    const lead = (one: string, other: string) =>
+      ratings.get(one)!.rating - ratings.get(other)!.rating;
+    expect(Math.abs(lead('a', 'b') - 400 * Math.log10(2))).toBeLessThan(10);
+    expect(lead('a', 'c')).toBeGreaterThan(1.9 * lead('a', 'b'));
+  });
+
+  it('has an interval that holds the truth 95 times of 100', () => {
+    const truth = 400 * Math.log10(0.65 / 0.35);
+    const held = Array.from({ length: 100 }, (_, seed) => {
+      const random = new Random(seed);
+      const rankings = Array.from({ length: 120 }, () => {
+        const first = random.uniform() < 0.65;
+        return [reply('a', first ? 1 : 2), reply('b', first ? 2 : 1)];
+      });
+      const { low, high } = ratingsBy(rankings).get('a')!;
+      return low <= 1000 + truth / 2 && 1000 + truth / 2 <= high;
+    });
+    const share = held.filter(Boolean).length;
+    expect(share).toBeGreaterThan(87);
+    expect(share).toBeLessThan(100);
+  });
+
+  it('does not take length for quality', () => {
+    const random = new Random(3);
+    const rankings = Array.from({ length: 300 }, () => {
+      const [long, short] = [150 + 40 * random.normal(), 100 + 40 * random.normal()];
+      const first = long + 40 * random.normal() > short + 40 * random.normal();
+      return [reply('long', first ? 1 : 2, long), reply('short', first ? 2 : 1, short)];
+    });
+    const [duel] = duelsOf(rankings);
+    expect(duel!.low).toBeGreaterThan(0.6);
+    expect(Math.abs(duel!.lengthControlled.winRate - 0.5)).toBeLessThan(0.1);
   });
 });
 
