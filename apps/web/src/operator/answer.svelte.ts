@@ -12,11 +12,11 @@ export class Answer<T> {
   readonly #ask: () => Promise<T>;
   readonly #operator = useConsole();
 
-  constructor(ask: () => Promise<T>) {
+  constructor(ask: () => Promise<T>, againMs = AGAIN_MS) {
     this.#ask = ask;
     $effect(() => {
       void this.refresh();
-      const timer = setInterval(() => void this.refresh(), AGAIN_MS);
+      const timer = setInterval(() => void this.refresh(), againMs);
       return () => clearInterval(timer);
     });
   }

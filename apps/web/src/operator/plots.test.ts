@@ -9,7 +9,10 @@ test('each metric of each stage has a plot of its own', () => {
     { stage: 'ppo', step: 2, loss: 2, kl: 0.2 },
   ]);
   expect(plots.map(({ title }) => title)).toEqual(['reward · loss', 'ppo · loss', 'ppo · kl']);
-  expect(plots[2]).toMatchObject({ steps: [1, 2], series: [{ values: [0.1, 0.2] }] });
+  expect(plots[2]!.points).toEqual([
+    { x: 1, y: 0.1 },
+    { x: 2, y: 0.2 },
+  ]);
 });
 
 test('words and single values are not plotted', () => {

@@ -3,8 +3,7 @@ import type { ProgressRecord } from './api.ts';
 
 export interface Plot {
   title: string;
-  steps: number[];
-  series: { name: string; values: (number | null)[] }[];
+  points: { x: number; y: number }[];
 }
 
 /** Numbers that count or time rather than measure. */
@@ -23,16 +22,14 @@ const NOT_PLOTTED = new Set([
 export function plotsOf(records: readonly ProgressRecord[]): Plot[] {
   const plots = new Map<string, Plot>();
   for (const [index, record] of records.entries()) {
-    const step = typeof record.step === 'number' ? record.step : index;
-    for (const [metric, value] of Object.entries(record)) {
-      if (typeof value !== 'number' || NOT_PLOTTED.has(metric)) continue;
+    const x = typeof record.step === 'number' ? record.step : index;
+    for (const [metric, y] of Object.entries(record)) {
+      if (typeof y !== 'number' || NOT_PLOTTED.has(metric)) continue;
       const title = record.stage ? `${record.stage} · ${metric}` : metric;
-      let plot = plots.get(title);
-      if (!plot)
-        plots.set(title, (plot = { title, steps: [], series: [{ name: metric, values: [] }] }));
-      plot.steps.push(step);
-      plot.series[0]!.values.push(value);
+      const plot = plots.get(title) ?? { title, points: [] };
+      plots.set(title, plot);
+      plot.points.push({ x, y });
     }
   }
-  return [...plots.values()].filter(({ steps }) => steps.length > 1);
+  return [...plots.values()].filter(({ points }) => points.length > 1);
 }
