@@ -15,6 +15,7 @@ import {
   streamingReplies,
   turnsOf,
 } from './conversation.ts';
+import { speakByTwo } from './blind.ts';
 import { speak } from './speak.ts';
 import { newestLeaf, pathTo, siblingsOf } from './tree.ts';
 
@@ -201,8 +202,11 @@ export class Chat {
             this.#drafts.set(messageId, text);
             onToken();
           };
-          const speech = { turns: turnsOf(settings, path), voices, release, onText };
-          return speak(this.#db, this.#model.inference, speech, signal);
+          const turns = turnsOf(settings, path);
+          return speakByTwo(voices, this.#model, release, (speaker, some) => {
+            const speech = { turns, voices: some, release: speaker, onText };
+            return speak(this.#db, this.#model.inference, speech, signal);
+          });
         }),
       );
     } catch (error) {

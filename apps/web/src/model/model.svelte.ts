@@ -25,6 +25,9 @@ export interface Speaker {
   adapter: string | null;
 }
 
+/** Runs `act` while another release speaks. Rejects when that one cannot. */
+export type Rival = (act: (speaker: Speaker) => Promise<SpokenReply[]>) => Promise<SpokenReply[]>;
+
 /** The base that opened last, and one that the server has named since. */
 const MANIFEST_KEY = 'model-manifest';
 const NEWER_KEY = 'model-manifest-newer';
@@ -60,6 +63,8 @@ export class Model {
   beforeReply: (() => Promise<void>) | undefined;
   /** Runs when a release has been loaded, which speaks alone at first. */
   personalise: (() => Promise<void>) | undefined;
+  /** Lets the release before this one speak while `act` runs; null where none is at hand. */
+  rival: Rival | null = null;
   readonly inference: Inference;
   readonly #db: Database;
   #waiting: (() => void)[] = [];

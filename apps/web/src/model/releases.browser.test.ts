@@ -272,3 +272,33 @@ test('an expired channel changes nothing but says so', async () => {
   expect(releases.stale).toBe(true);
   expect(model.speaker.id).toBe(R1);
 });
+
+test('the release before speaks on request, and the one in use after it', async () => {
+  const releases = follow();
+  await releases.look();
+  channel = channelOf(R2, Date.now() + 60_000);
+  await releases.look();
+  expect(port.kept).toEqual([`digest-${R2}`, `digest-${R1}`]);
+  port.loaded = [];
+  let spoke = '';
+  await model.rival!(async (speaker) => {
+    spoke = speaker.id;
+    return [];
+  });
+  expect(spoke).toBe(R1);
+  expect(port.loaded).toEqual([`digest-${R1}`, `digest-${R2}`]);
+  expect(model.speaker.id).toBe(R2);
+});
+
+test('after a reload the release before is still known; a withdrawn one does not speak', async () => {
+  await follow().look();
+  channel = channelOf(R2, Date.now() + 60_000);
+  await follow().look();
+  const releases = follow();
+  await releases.restore();
+  const who = () => model.rival!(async ({ id }) => Promise.reject(new Error(id)));
+  await expect(who()).rejects.toThrow(R1);
+  channel = { ...channelOf(R2, Date.now() + 60_000), blocked: [R1] };
+  await releases.look();
+  await expect(who()).rejects.toThrow('withdrawn');
+});

@@ -14,12 +14,14 @@ import { recall, remember } from '../db/database.ts';
 import { reportRelease } from '../sync/judgement.ts';
 import { finish } from '../workers/channel.ts';
 import type { AdapterRef } from '../workers/inference.ts';
-import type { Model } from './model.svelte.ts';
+import type { Model, Rival, Speaker } from './model.svelte.ts';
 import type { ReleaseFeed } from './release-feed.ts';
 
 /** What the page keeps of a verified release. */
 export interface ReleaseFacts {
   id: string;
+  /** Digest of the model it speaks by; not known of what earlier versions of the page kept. */
+  base?: string;
   adapter: AdapterRef | null;
   golden: Golden | null;
   /** Judgements it learned from, and how many of them this device sent. */
@@ -35,6 +37,7 @@ const BASE = 'base';
 const LOOK_EVERY_MS = 60_000;
 const FAILURES_KEY = 'release-failures';
 const INSTALLED_KEY = 'release';
+const PREVIOUS_KEY = 'release-before';
 const FAILURES_ALLOWED = 2;
 
 export class Releases {
@@ -51,6 +54,8 @@ export class Releases {
   readonly #feed: ReleaseFeed;
   readonly #announce: Announce;
   #next: ReleaseFacts | typeof BASE | null = null;
+  /** Withdrawn releases, as the channel last said: they do not speak, not even to be compared with. */
+  #blocked: readonly string[] = [];
   #looking = false;
   #swapping: Promise<void> = Promise.resolve();
 
@@ -87,6 +92,7 @@ export class Releases {
       const channel = await this.#feed.channel();
       this.problem = null;
       this.stale = isStale(channel, Date.now());
+      this.#blocked = channel.blocked;
       if (!this.stale) await this.#prepare(await this.#wanted(channel));
     } catch (error) {
       if (navigator.onLine) this.problem = errorNote(error);
@@ -166,9 +172,7 @@ export class Releases {
     await finish(inference.useAdapter(release?.adapter ?? null));
     if (release?.golden) await finish(inference.checkGolden(release.golden));
     this.current = release;
-    this.#model.speaker = release
-      ? { id: release.id, adapter: release.adapter?.file.digest ?? null }
-      : { id: BASE, adapter: null };
+    this.#model.speaker = speakerOf(release);
   }
 
   /** What follows once a release speaks; whatever fails of it, the release does not. */
@@ -178,10 +182,33 @@ export class Releases {
     if (release && installed?.id !== release.id) this.#announce('new', release);
     if (!release && before) this.#announce('halted', null);
     await this.#model.personalise?.();
+    const isNew = release?.id !== installed?.id;
+    const previous = isNew
+      ? (installed ?? null)
+      : ((await recall<ReleaseFacts>(this.#db, PREVIOUS_KEY)) ?? null);
     await remember(this.#db, INSTALLED_KEY, release);
+    await remember(this.#db, PREVIOUS_KEY, previous);
+    this.#model.rival = release ? this.#rivalOf(previous) : null;
     if (release) await this.#forgive(release.id);
-    const adapter = release?.adapter ? [release.adapter.file.digest] : [];
-    await finish(this.#model.inference.keepOnly([...(await this.#model.files()), ...adapter]));
+    const adapters = [release, previous].flatMap((each) => each?.adapter?.file.digest ?? []);
+    await finish(this.#model.inference.keepOnly([...(await this.#model.files()), ...adapters]));
+  }
+
+  /** What spoke before, to be compared with: a release, or with null the bare base. */
+  #rivalOf(previous: ReleaseFacts | null): Rival {
+    return async (act) => {
+      const { inference, manifest } = this.#model;
+      if (previous && this.#blocked.includes(previous.id)) throw withdrawn(previous.id);
+      if (previous && previous.base !== manifest?.digest) throw otherBase(previous.id);
+      await finish(inference.useAdapter(previous?.adapter ?? null));
+      try {
+        return await act(speakerOf(previous));
+      } finally {
+        await finish(inference.useAdapter(this.current?.adapter ?? null)).catch((error: Error) =>
+          this.#fellThrough(null, error),
+        );
+      }
+    };
   }
 
   /** Back to what spoke before, or to the bare base where that is gone. */
@@ -212,14 +239,20 @@ export class Releases {
   }
 }
 
+const speakerOf = (release: ReleaseFacts | null): Speaker => ({
+  id: release?.id ?? BASE,
+  adapter: release?.adapter?.file.digest ?? null,
+});
+
 /** Whether an error says that the release itself is bad, and not that it could not be tried. */
 const judges = (error: Error): boolean =>
   error instanceof RapportError && /^(model\/golden-failed$|adapter\/|weights\/)/.test(error.code);
 
 function factsOf(id: string, release: Release, mine: number): ReleaseFacts {
-  const { adapter, chunks, golden, dataset } = release;
+  const { base, adapter, chunks, golden, dataset } = release;
   return {
     id,
+    base: base.digest,
     adapter: adapter
       ? {
           file: { name: 'adapter', digest: adapter.digest, sizeBytes: adapter.size, chunks },
@@ -233,6 +266,13 @@ function factsOf(id: string, release: Release, mine: number): ReleaseFacts {
     mine,
   };
 }
+
+const withdrawn = (id: string) =>
+  new RapportError(
+    'releases/withdrawn',
+    `Release ${id} was withdrawn.`,
+    'The release in use speaks instead.',
+  );
 
 function otherBase(id: string): RapportError {
   return new RapportError(

@@ -152,7 +152,7 @@ export const en = {
   rankReplies: 'Rank replies',
   rankTitle: 'Which reply is best?',
   rankNote:
-    'Best first. Drag a card, use its buttons, or press ↑ ↓ to walk, Shift+↑ ↓ to move, = for “same as above”, 1–9 for a place.',
+    'Best first. Drag a card, use its buttons, or press ↑ ↓ to walk, Shift+↑ ↓ to move, = for “same as above”, 1–9 for a place. Some may be by the version before: you are not told which.',
   moveUp: 'Move up',
   moveDown: 'Move down',
   sameAsAbove: 'Same as above',
