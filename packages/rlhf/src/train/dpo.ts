@@ -68,7 +68,7 @@ export const dpoDefaults: DpoConfig = {
   warmupSteps: 3,
   ptxBalance: 0,
   ptxRows: 4,
-  klStop: 1,
+  klStop: 3,
   lengthStop: 0.1,
   rank: 8,
   alpha: 16,

@@ -48,7 +48,7 @@ export const ktoDefaults: KtoConfig = {
   warmupSteps: 3,
   ptxBalance: 0.2,
   ptxRows: 4,
-  klStop: 1,
+  klStop: 3,
   lengthStop: 0.1,
   rank: 8,
   alpha: 16,
