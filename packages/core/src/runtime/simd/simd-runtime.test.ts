@@ -11,6 +11,7 @@ import { runGraph } from '../../../../../tests/support/run-graph.ts';
 import { Graph, float32, int64, zeros } from '../../graph/index.ts';
 import type { Tensor, Value } from '../../graph/index.ts';
 import * as op from '../../graph/build.ts';
+import { ortRuntime } from '../ort.ts';
 import { SharedHeap } from './memory.ts';
 import { createSimdRuntime, type KernelThread, type SimdOptions } from './simd-runtime.ts';
 
@@ -35,8 +36,17 @@ function closest(found: Tensor, expected: Tensor): number {
   return worst;
 }
 
-describeProducts('plain', 16, () => kernelModuleOf('plain'));
-if (await hasRelaxedSimd()) describeProducts('relaxed', 8, () => kernelModuleOf('relaxed'));
+const kinds = (await hasRelaxedSimd()) ? (['plain', 'relaxed'] as const) : (['plain'] as const);
+for (const kind of kinds) {
+  for (const threads of [1, 2]) {
+    describeProducts(`${kind} SIMD, ${threads} threads`, {
+      module: () => kernelModuleOf(kind),
+      bits: kind === 'relaxed' ? 8 : 16,
+      reference: async () => ortRuntime(ort),
+      ...{ threads, spawn: spawnKernelThread },
+    });
+  }
+}
 
 /** A llama layer as models write it: rotary angles, grouped heads, two segments, adapters, SwiGLU. */
 function layer(): Graph {
