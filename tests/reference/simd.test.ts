@@ -10,14 +10,18 @@ import {
   type Tokenizer,
 } from '@rapport/core';
 import { realCheckpoint } from '../support/checkpoint.ts';
-import { closeness, loadChat, readText, together } from '../support/closeness.ts';
-import { expectGreedy, expectNextToken, greedyCases } from '../support/greedy.ts';
+import { closenessOnAnswers, report } from '../support/closeness.ts';
+import { CountedLookup, REPEATING } from '../support/counted-lookup.ts';
+import { expectGreedy, expectNextToken, greedyCases, greedyReply } from '../support/greedy.ts';
 import { hasRelaxedSimd, kernelModuleOf, kernelRuntime } from '../support/kernels.ts';
 import { nodeRuntime } from '../support/node-runtime.ts';
 
 /** Log-probs differ by the rounding of activations to 16 bits. */
 const TOLERANCE = 5e-3;
 const TEXTS = 12;
+const demonstrations = new URL('../data/demonstrations.jsonl', import.meta.url);
+/** Tokens of a reply that is said with and without guesses. */
+const SPOKEN = 32;
 
 let checkpoint: Checkpoint;
 let tokenizer: Tokenizer;
@@ -49,6 +53,8 @@ describe('the real model on our own kernels', () => {
   it('fits into a third of what the same model takes in fp32', () => {
     expect(runtime.sizeBytes).toBeLessThan(200e6);
   });
+
+  it('says with guesses what it says without', () => expectSameWithGuesses(runtime));
 });
 
 describe.runIf(await hasRelaxedSimd())('the real model on relaxed SIMD', () => {
@@ -61,22 +67,18 @@ describe.runIf(await hasRelaxedSimd())('the real model on relaxed SIMD', () => {
   afterAll(() => runtime.dispose());
 
   it('stays within KL 0.005 and half a percent of perplexity of fp32 on answers', async () => {
-    const exact = await loadChat(await nodeRuntime(checkpoint), checkpoint);
-    const own = await loadChat(runtime, checkpoint);
-    const parts = [];
-    for (const { prompt, tokens } of await answers(TEXTS)) {
-      const [p, q] = [
-        await readText(exact, checkpoint, tokens),
-        await readText(own, checkpoint, tokens),
-      ];
-      parts.push(closeness(p, q, tokens, prompt));
-    }
-    const sums = together(parts);
+    const sums = await closenessOnAnswers({
+      ...{ checkpoint, tokenizer, exact: await nodeRuntime(checkpoint), other: runtime },
+      demonstrations: await readFile(demonstrations, 'utf8'),
+      count: TEXTS,
+    });
     console.log(report(sums));
     expect(sums.tokens).toBeGreaterThan(500);
     expect(sums.kl / sums.tokens).toBeLessThan(0.005);
     expect(Math.abs(sums.nll - sums.exactNll) / sums.tokens).toBeLessThan(0.005);
   });
+
+  it('says with guesses what it says without', () => expectSameWithGuesses(runtime));
 
   it('scores the next token exactly where a release is checked', async () => {
     const engine = await ChatEngine.create({ checkpoint, tokenizer, runtime });
@@ -84,27 +86,17 @@ describe.runIf(await hasRelaxedSimd())('the real model on relaxed SIMD', () => {
   });
 });
 
-const report = ({ tokens, exactNll, nll, kl, same }: ReturnType<typeof together>): string =>
-  [
-    `${tokens} tokens: KL to fp32 ${(kl / tokens).toFixed(5)}`,
-    `perplexity ${Math.exp(nll / tokens).toFixed(3)} (fp32 ${Math.exp(exactNll / tokens).toFixed(3)})`,
-    `the same likeliest token at ${((100 * same) / tokens).toFixed(1)} %`,
-  ].join(', ');
-
-/** Conversations of one turn as tokens, and how many of these are the prompt. */
-async function answers(count: number): Promise<{ prompt: number; tokens: number[] }[]> {
-  const lines = await readFile(new URL('../data/demonstrations.jsonl', import.meta.url), 'utf8');
-  return lines
-    .split('\n', count)
-    .map((line) => JSON.parse(line) as { instruction: string; input: string; output: string })
-    .map(({ instruction, input, output }) => {
-      const content = [instruction, input].filter(Boolean).join('\n\n');
-      const prompt = tokenizer.encodeChat([{ role: 'user', content }], {
-        addGenerationPrompt: true,
-      });
-      return {
-        prompt: prompt.length,
-        tokens: [...prompt, ...tokenizer.encode(output)].slice(0, 512),
-      };
-    });
+async function expectSameWithGuesses(runtime: SimdRuntime): Promise<void> {
+  const lookup = new CountedLookup();
+  const parts = { checkpoint, tokenizer, runtime };
+  const plain = await ChatEngine.create({ ...parts, lookup: null });
+  const guessing = await ChatEngine.create({ ...parts, lookup });
+  for (const prompt of [REPEATING, greedyCases[0]!.prompt]) {
+    const expected = await greedyReply(plain, prompt, SPOKEN);
+    const found = await greedyReply(guessing, prompt, SPOKEN);
+    expect(found.text).toBe(expected.text);
+    expect(found.tokens).toEqual(expected.tokens);
+    expect(found.logprobs).toEqual(expected.logprobs);
+  }
+  expect(lookup.right).toBeGreaterThan(0);
 }

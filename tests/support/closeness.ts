@@ -10,10 +10,51 @@ import {
   type Checkpoint,
   type Runtime,
   type Session,
+  type Tokenizer,
 } from '@rapport/core';
 
+/** Two engines for one model, and answers for both to read. */
+interface Reading {
+  checkpoint: Checkpoint;
+  tokenizer: Tokenizer;
+  exact: Runtime;
+  other: Runtime;
+  /** Lines of JSON, of which the first `count` are read. */
+  demonstrations: string;
+  count: number;
+}
+
+/** How close both are on the answers, each after its question. */
+export async function closenessOnAnswers(reading: Reading): Promise<Closeness> {
+  const { checkpoint } = reading;
+  const exact = await loadChat(reading.exact, checkpoint);
+  const other = await loadChat(reading.other, checkpoint);
+  const parts = [];
+  for (const { prompt, tokens } of answers(reading)) {
+    const p = await readText(exact, checkpoint, tokens, prompt);
+    const q = await readText(other, checkpoint, tokens, prompt);
+    parts.push(closeness(p, q, tokens.slice(prompt)));
+  }
+  return together(parts);
+}
+
+/** Conversations of one turn as tokens, and how many of these are the prompt. */
+function answers({ demonstrations, tokenizer, count }: Reading) {
+  return demonstrations
+    .split('\n', count)
+    .map((line) => JSON.parse(line) as { instruction: string; input: string; output: string })
+    .map(({ instruction, input, output }) => {
+      const content = [instruction, input].filter(Boolean).join('\n\n');
+      const prompt = tokenizer.encodeChat([{ role: 'user', content }], {
+        addGenerationPrompt: true,
+      });
+      const tokens = [...prompt, ...tokenizer.encode(output)].slice(0, 512);
+      return { prompt: prompt.length, tokens };
+    });
+}
+
 /** The chat graph of a checkpoint, loaded for `readText`. */
-export function loadChat(runtime: Runtime, checkpoint: Checkpoint): Promise<Session> {
+function loadChat(runtime: Runtime, checkpoint: Checkpoint): Promise<Session> {
   const { config, tensors } = checkpoint;
   const graph = chatGraph(config, linearSites(config, 0, config.layers));
   return runtime.load(graph, async (name) =>
@@ -21,11 +62,12 @@ export function loadChat(runtime: Runtime, checkpoint: Checkpoint): Promise<Sess
   );
 }
 
-/** Scores [T, V] after each of `tokens` [T]. */
-export async function readText(
+/** Scores [T − from, V] that predict `tokens` [T] from the `from`-th on. */
+async function readText(
   session: Session,
   { config }: Checkpoint,
   tokens: readonly number[],
+  from: number,
 ): Promise<Float32Array> {
   const nothing = new KeyValueCache(config);
   nothing.add();
@@ -37,7 +79,7 @@ export async function readText(
     tokens: int64(shape, tokens),
     positions: int64(shape, places),
     mask: causalMask(tokens.length, config.heads / config.kvHeads),
-    last: int64([...shape, 1], places),
+    last: int64([1, tokens.length - from, 1], places.slice(from - 1, -1)),
   });
   return made['logits']!.data as Float32Array;
 }
@@ -54,17 +96,12 @@ export interface Closeness {
   same: number;
 }
 
-/** Compares scores [T, V] where they predict `tokens` from the `from`-th on. */
-export function closeness(
-  exact: Float32Array,
-  other: Float32Array,
-  tokens: readonly number[],
-  from: number,
-): Closeness {
+/** Compares scores [T, V] that predict `tokens` [T]. */
+function closeness(exact: Float32Array, other: Float32Array, tokens: readonly number[]): Closeness {
   const vocab = exact.length / tokens.length;
   const sums = { tokens: 0, exactNll: 0, nll: 0, kl: 0, same: 0 };
-  for (let t = from; t < tokens.length; t++) {
-    const row = [(t - 1) * vocab, t * vocab] as const;
+  for (let t = 0; t < tokens.length; t++) {
+    const row = [t * vocab, (t + 1) * vocab] as const;
     const [p, q] = [logSoftmax(exact.subarray(...row)), logSoftmax(other.subarray(...row))];
     sums.tokens++;
     sums.exactNll -= p.logprobs[tokens[t]!]!;
@@ -76,7 +113,7 @@ export function closeness(
 }
 
 /** The sum of sums. */
-export const together = (parts: readonly Closeness[]): Closeness =>
+const together = (parts: readonly Closeness[]): Closeness =>
   parts.reduce((a, b) => ({
     tokens: a.tokens + b.tokens,
     exactNll: a.exactNll + b.exactNll,
@@ -84,6 +121,14 @@ export const together = (parts: readonly Closeness[]): Closeness =>
     kl: a.kl + b.kl,
     same: a.same + b.same,
   }));
+
+/** Sums as means over tokens, in words. */
+export const report = ({ tokens, exactNll, nll, kl, same }: Closeness): string =>
+  [
+    `${tokens} tokens: KL to fp32 ${(kl / tokens).toFixed(5)}`,
+    `perplexity ${Math.exp(nll / tokens).toFixed(3)} (fp32 ${Math.exp(exactNll / tokens).toFixed(3)})`,
+    `the same likeliest token at ${((100 * same) / tokens).toFixed(1)} %`,
+  ].join(', ');
 
 function logSoftmax(scores: Float32Array): { logprobs: Float64Array; best: number } {
   let best = 0;

@@ -42,7 +42,7 @@ export async function expectNextToken(engine: ChatEngine, golden: Case, toleranc
   });
 }
 
-async function greedyReply(
+export async function greedyReply(
   engine: ChatEngine,
   prompt: string,
   maxTokens: number,

@@ -1,33 +1,40 @@
 // Chats greedily on our own kernels in a worker, as the page does: helper threads block, which a page may not.
-import { blobSource, buildTokenizer, ChatEngine, openGguf } from '@rapport/core';
+import { blobSource, buildTokenizer, ChatEngine, openGguf, type SimdRuntime } from '@rapport/core';
 import { openOnBackend } from '../../apps/web/src/workers/backend.ts';
 import type { BackendChoice } from '../../apps/web/src/workers/inference.ts';
+import { answerWith } from './asking.ts';
+import { CountedLookup } from './counted-lookup.ts';
 
-// Vitest rewrites dynamic imports for its page; a worker has to provide what they call.
-Object.assign(globalThis, {
-  __vitest_browser_runner__: { wrapDynamicImport: (load: () => unknown) => load() },
-});
+export interface Chat {
+  choice: BackendChoice;
+  prompts: readonly { prompt: string; maxTokens: number }[];
+  /** Whether what a reply says next is guessed; by default it is. */
+  guessing?: boolean;
+  /** As in a browser that does not know relaxed SIMD. */
+  withoutRelaxedSimd?: boolean;
+}
 
 export interface Chatted {
   name: string;
   reason: string;
   threads: number;
-  verdict: unknown;
-  loadMs: number;
+  /** To how many bits activations are rounded. */
+  activationBits: number;
   memoryBytes: number;
-  replies: { tokens: number[]; logprobs: number[]; tokensPerSecond: number }[];
+  /** Tokens that were guessed right. */
+  guessed: number;
+  replies: { tokens: number[]; logprobs: number[] }[];
 }
 
-async function chat(choice: BackendChoice, prompts: { prompt: string; maxTokens: number }[]) {
-  const fromMs = performance.now();
+async function chat({ choice, prompts, guessing = true, withoutRelaxedSimd }: Chat) {
+  if (withoutRelaxedSimd) refuseRelaxedSimd();
   const checkpoint = await openGguf(blobSource(await (await fetch('/model.gguf')).blob()));
   const tokenizer = await buildTokenizer(checkpoint.tokenizer);
-  const { backend, reason, verdict, opened } = await openOnBackend(
-    { choice, checkpoint },
-    (runtime) => ChatEngine.create({ checkpoint, tokenizer, runtime }),
+  const lookup = new CountedLookup();
+  const { backend, reason, opened } = await openOnBackend({ choice, checkpoint }, (runtime) =>
+    ChatEngine.create({ checkpoint, tokenizer, runtime, lookup: guessing ? lookup : null }),
   );
   const { runtime, name, threads } = backend;
-  const loadMs = performance.now() - fromMs;
   const replies: Chatted['replies'] = [];
   for (const { prompt, maxTokens } of prompts) {
     const greedy = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
@@ -37,15 +44,23 @@ async function chat(choice: BackendChoice, prompts: { prompt: string; maxTokens:
     );
     let step = await stream.next();
     while (!step.done) step = await stream.next();
-    const { tokens, logprobs, timing } = step.value[0]!;
-    replies.push({ tokens, logprobs, tokensPerSecond: timing.tokensPerSecond });
+    const { tokens, logprobs } = step.value[0]!;
+    replies.push({ tokens, logprobs });
   }
-  const memoryBytes = (runtime as { sizeBytes?: number }).sizeBytes ?? 0;
-  return { name, reason, threads, verdict, loadMs, memoryBytes, replies } satisfies Chatted;
+  const { sizeBytes = 0, activationBits = 32 } = runtime as Partial<SimdRuntime>;
+  return {
+    ...{ name, reason, threads, activationBits, memoryBytes: sizeBytes },
+    ...{ guessed: lookup.right, replies },
+  } satisfies Chatted;
 }
 
-self.onmessage = ({ data: { choice, prompts } }) =>
-  void chat(choice, prompts).then(
-    (chatted) => postMessage(chatted),
-    (error: Error) => postMessage({ error: `${error.name}: ${error.message}` }),
-  );
+function refuseRelaxedSimd(): void {
+  const { compileStreaming } = WebAssembly;
+  WebAssembly.compileStreaming = async (source) => {
+    const response = await source;
+    if (!response.url.includes('relaxed')) return compileStreaming(response);
+    throw new WebAssembly.CompileError('invalid SIMD opcode');
+  };
+}
+
+answerWith(chat);
