@@ -1,14 +1,46 @@
 // Three kinds of tests: `unit` in Node, `browser` in Chromium, `story` on a real server and browser.
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { playwright } from '@vitest/browser-playwright';
-import { defineConfig } from 'vitest/config';
+import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
 import { kernels, webConfig } from './apps/web/vite.ts';
 import { chromiumArguments, findChromium } from './tests/support/chromium.mjs';
 import { serveModel } from './tests/support/serve-model.ts';
 
 const browserTests = '**/*.browser.test.ts';
+const notIsolatedTests = '**/*.not-isolated.browser.test.ts';
 const storyTests = 'tests/{story,faults}/**/*.test.ts';
 const never = ['**/node_modules/**', '**/dist/**'];
+
+/** Tests in Chromium, in pages that are served with `headers`. */
+function inBrowser(
+  name: string,
+  headers: Record<string, string>,
+  files: { include: string[]; exclude?: string[] },
+): TestProjectInlineConfiguration {
+  return {
+    plugins: [svelte({ configFile: false }), kernels(), serveModel()],
+    server: { headers },
+    resolve: { conditions: webConfig.resolve.conditions },
+    worker: { format: 'es' },
+    optimizeDeps: webConfig.optimizeDeps,
+    test: {
+      name,
+      ...files,
+      fileParallelism: false,
+      testTimeout: 120_000,
+      hookTimeout: 120_000,
+      browser: {
+        enabled: true,
+        headless: true,
+        screenshotFailures: false,
+        provider: playwright({
+          launchOptions: { executablePath: findChromium(), args: chromiumArguments },
+        }),
+        instances: [{ browser: 'chromium' }],
+      },
+    },
+  };
+}
 
 export default defineConfig({
   test: {
@@ -26,34 +58,12 @@ export default defineConfig({
           hookTimeout: 120_000,
         },
       },
-      {
-        plugins: [svelte({ configFile: false }), kernels(), serveModel()],
-        // Threads in WASM need a cross-origin isolated page.
-        server: { headers: webConfig.server.headers },
-        resolve: { conditions: webConfig.resolve.conditions },
-        worker: { format: 'es' },
-        optimizeDeps: webConfig.optimizeDeps,
-        test: {
-          name: 'browser',
-          include: [`{apps,packages,tests}/${browserTests}`],
-          exclude: never,
-          fileParallelism: false,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-          browser: {
-            enabled: true,
-            headless: true,
-            screenshotFailures: false,
-            provider: playwright({
-              launchOptions: {
-                executablePath: findChromium(),
-                args: chromiumArguments,
-              },
-            }),
-            instances: [{ browser: 'chromium' }],
-          },
-        },
-      },
+      // Threads in WASM need a cross-origin isolated page.
+      inBrowser('browser', webConfig.server.headers, {
+        include: [`{apps,packages,tests}/${browserTests}`],
+        exclude: [...never, notIsolatedTests],
+      }),
+      inBrowser('browser-not-isolated', {}, { include: [`tests/${notIsolatedTests}`] }),
       {
         test: {
           name: 'story',

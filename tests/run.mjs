@@ -34,7 +34,7 @@ const steps = [
   { name: 'types', what: 'tsc and svelte-check', run: checkTypes },
   { name: 'dead-code', what: 'Knip', run: () => check('knip/bin/knip.js', '--no-config-hints') },
   { name: 'unit', what: 'tests in Node', run: () => vitest('unit') },
-  { name: 'browser', what: 'tests in Chromium', run: () => vitest('browser') },
+  { name: 'browser', what: 'tests in Chromium', run: () => vitest('browser*') },
   { name: 'story', what: 'tests on a real server and browser', run: () => vitest('story') },
 ];
 
