@@ -10,7 +10,7 @@ import type { RunOptions, Runtime, Session } from '../runtime/runtime.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Checkpoint } from '../weights/checkpoint.ts';
 import { fitContext, type Prompt } from './fit-context.ts';
-import type { KeyValueCache } from './key-value-cache.ts';
+import { tokensWithin, type KeyValueCache } from './key-value-cache.ts';
 import { PrefixCache } from './prefix-cache.ts';
 import { PromptLookup } from './prompt-lookup.ts';
 import { Stream } from './stream.ts';
@@ -19,6 +19,8 @@ import type { SpeakRequest, SpokenReply, SpokenToken } from './speech.ts';
 const READ_AT_ONCE = 128;
 /** 3,472 tokens of SmolLM2-135M: with weights and page less than 350 MB. */
 const CACHE_BYTES = 160e6;
+/** A message, what it is about and a reply have this much room, whatever memory there is. */
+const LEAST_CONTEXT = 1024;
 
 interface Parts {
   checkpoint: Checkpoint;
@@ -28,6 +30,8 @@ interface Parts {
   readAtOnce?: number;
   /** Bytes of keys and values that are kept of what was read. */
   cacheBytes?: number;
+  /** Bytes of keys and values of one sequence. Turns that would need more are left out, the oldest first. */
+  sequenceBytes?: number;
   /** Guesses what a reply says next; replies are the same with any guesses, and with none. By default prompt lookup. */
   lookup?: Pick<PromptLookup, 'begin' | 'propose' | 'observe'> | null | undefined;
 }
@@ -44,6 +48,8 @@ interface Speaking {
 }
 
 export class ChatEngine {
+  /** Tokens of prompt and reply together: of the model's context, as many as there is memory for. */
+  readonly contextLength: number;
   readonly #checkpoint: Checkpoint;
   readonly #tokenizer: Tokenizer;
   readonly #session: Session;
@@ -59,7 +65,9 @@ export class ChatEngine {
   private constructor(parts: Parts, session: Session, sites: LinearSite[]) {
     const { checkpoint, tokenizer, runtime } = parts;
     const { readAtOnce = READ_AT_ONCE, lookup = new PromptLookup() } = parts;
-    const budgetBytes = parts.cacheBytes ?? CACHE_BYTES;
+    const { cacheBytes: budgetBytes = CACHE_BYTES, sequenceBytes = Infinity } = parts;
+    const bearable = Math.max(LEAST_CONTEXT, tokensWithin(sequenceBytes, checkpoint.config));
+    this.contextLength = Math.min(checkpoint.config.context, bearable);
     this.#checkpoint = checkpoint;
     this.#tokenizer = tokenizer;
     this.#session = session;
@@ -106,7 +114,7 @@ export class ChatEngine {
    * on is read after the turns it began with, as long as there is room for more after it.
    */
   prompt({ messages, samplings, prefix = [] }: SpeakRequest): Prompt {
-    const { context } = this.#checkpoint.config;
+    const { contextLength: context } = this;
     const said = prefix.length;
     const most = Math.max(...samplings.map(({ maxTokens }) => maxTokens));
     const fit = (room: number, replyTokens: number) =>
@@ -128,7 +136,7 @@ export class ChatEngine {
     const startedMs = performance.now();
     const { samplings, prefix = [] } = request;
     const { tokens: chat, droppedTurns } = this.prompt(request);
-    const room = this.#checkpoint.config.context - chat.length - prefix.length;
+    const room = this.contextLength - chat.length - prefix.length;
     assert(!this.#speaking, 'an engine speaks one reply, or one set of alternates, at a time');
     this.#speaking = true;
     const kept = this.#kept;

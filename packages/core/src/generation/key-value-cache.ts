@@ -229,3 +229,11 @@ export class KeyValueCache {
 
 /** The room that is made for so many tokens. */
 export const roomFor = (tokens: number): number => Math.ceil(tokens / GROW_BY) * GROW_BY;
+
+/** Bytes of the keys and values of one token. */
+export const tokenBytes = ({ layers, kvHeads, headDim }: ModelConfig): number =>
+  2 * layers * kvHeads * headDim * Float32Array.BYTES_PER_ELEMENT;
+
+/** Tokens of the longest sequence whose room is within so many bytes. */
+export const tokensWithin = (bytes: number, config: ModelConfig): number =>
+  Math.floor(bytes / tokenBytes(config) / GROW_BY) * GROW_BY;

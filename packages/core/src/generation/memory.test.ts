@@ -34,13 +34,13 @@ function countedMemory() {
 const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1 };
 
 /** An engine with room for long conversations, in memory that is counted. */
-async function counted(cacheBytes = 1e9) {
+async function counted(cacheBytes = 1e9, sequenceBytes = Infinity) {
   const { memory, seen } = countedMemory();
   const tiny = await tinyCheckpoint('llama-tied');
   const checkpoint = { ...tiny, config: { ...tiny.config, context: 2048 } };
   const tokenizer = await buildTokenizer(checkpoint.tokenizer);
   const runtime = { ...ortRuntime(ort), memory };
-  const parts = { checkpoint, tokenizer, runtime, cacheBytes, lookup: null };
+  const parts = { checkpoint, tokenizer, runtime, cacheBytes, sequenceBytes, lookup: null };
   const engine = await ChatEngine.create(parts);
   const { layers, kvHeads, headDim } = checkpoint.config;
   const tokenBytes = 2 * layers * kvHeads * headDim * 4;
@@ -87,6 +87,29 @@ describe('alternates', () => {
     expect(await few.speak(prompt, 4, 9)).toEqual(expected);
     const abreast = Math.max(1, room);
     expect(few.seen.peakBytes).toBe(few.tokenBytes * (prompted + abreast * roomFor(9)));
+  });
+});
+
+describe('a conversation', () => {
+  test('that would take more than its bytes loses its oldest turns, and never takes them', async () => {
+    const { tokenBytes } = await counted();
+    const sequenceBytes = 1300 * tokenBytes;
+    const { engine, speak, seen } = await counted(0, sequenceBytes);
+    expect(engine.contextLength).toBe(1280);
+    const messages: ChatMessage[] = [];
+    for (let turn = 0; turn < 8; turn++) {
+      messages.push(user('abcdefghij'.repeat(30)));
+      const tokens = (await speak(messages, 1, 300))[0]!;
+      messages.push(assistant(`${tokens.length} tokens`));
+      expect(seen.bytes).toBeLessThanOrEqual(sequenceBytes);
+    }
+    const samplings = [{ ...GREEDY, maxTokens: 300, seed: 0 }];
+    expect(engine.prompt({ messages, samplings }).droppedTurns).toBeGreaterThan(0);
+  });
+
+  test('may always be of a thousand tokens, and never longer than the model reads', async () => {
+    expect((await counted(0, 1)).engine.contextLength).toBe(1024);
+    expect((await counted()).engine.contextLength).toBe(2048);
   });
 });
 

@@ -3,7 +3,7 @@
 import type { Tensor } from '../graph/tensor.ts';
 import type { TensorMemory } from '../runtime/runtime.ts';
 import type { ModelConfig } from '../weights/model-config.ts';
-import { KeyValueCache, roomFor } from './key-value-cache.ts';
+import { KeyValueCache, roomFor, tokenBytes } from './key-value-cache.ts';
 import type { KeyValueRows } from './key-value-rows.ts';
 import { PrefixTree, type Place } from './prefix-tree.ts';
 
@@ -135,7 +135,3 @@ export class PrefixCache implements Place<KeyValueRows> {
     return Math.floor(Math.max(0, this.#budgetBytes - sizeBytes) / tokenBytes(this.#config));
   }
 }
-
-/** Bytes of the keys and values of one token. */
-const tokenBytes = ({ layers, kvHeads, headDim }: ModelConfig): number =>
-  2 * layers * kvHeads * headDim * Float32Array.BYTES_PER_ELEMENT;
