@@ -1,19 +1,32 @@
-// Engines on the same weights: those of a browser in one Chromium, each in a worker, rounds taken in turn; then
-// those of Node in a process of their own.
-import type { Page } from 'playwright-core';
+// Engines on the same weights: those of a browser in one Chromium, each in a page of its own, rounds taken in turn;
+// then those of Node in a process of their own.
+import { stat } from 'node:fs/promises';
 import { buildTokenizer, type Checkpoint } from '@rapport/core';
 import { realCheckpoint } from '../tests/support/checkpoint.ts';
-import { modelFiles } from '../tests/support/model.ts';
+import { modelFiles, modelPath } from '../tests/support/model.ts';
+import { EXACT, GRAPHICS, OWN, TRANSFORMERS, TRANSFORMERS_Q8, WEBLLM, WLLAMA } from './engines.ts';
 import { limitRows } from './limits.ts';
 import { Match, type Contestant } from './match.ts';
 import { runNative } from './native.ts';
 import { exportModel } from './onnx-export.ts';
-import { openBrowser, servePage, type BenchBrowser } from './page-server.ts';
-import type { Address, BenchPage } from './page/page.ts';
+import { call, openBrowser, servePage, type BenchBrowser } from './page-server.ts';
+import type { Piece } from './page/engine.ts';
+import type { Address } from './page/page.ts';
 import { installPeers } from './peers.ts';
-import { missingRow, type Row } from './rows.ts';
+import { missingRow, rowOf, type Row } from './rows.ts';
 import { Texts } from './text.ts';
-import { adapters, chat, exactness, FULL, QUICK, type Sizes } from './workloads.ts';
+import {
+  adapters,
+  branches,
+  chat,
+  exactness,
+  FULL,
+  guesses,
+  METRICS,
+  named,
+  QUICK,
+  type Sizes,
+} from './workloads.ts';
 
 interface PageEngine {
   label: string;
@@ -22,10 +35,9 @@ interface PageEngine {
 }
 
 const SUITE = 'inference';
-const OWN = 'own SIMD kernels';
-const EXACT = 'ONNX Runtime Web fp32';
+/** Those that take adapters while they run and keep several conversations. */
+const OURS = [OWN, EXACT, GRAPHICS];
 const LIMIT_MS = 2000;
-const exactAddress = (threads: number): Address => ({ kind: 'own', name: `wasm ${threads}` });
 
 export async function inference(quick: boolean, threads: number): Promise<Row[]> {
   const sizes = quick ? QUICK : FULL;
@@ -33,11 +45,12 @@ export async function inference(quick: boolean, threads: number): Promise<Row[]>
   const texts = new Texts(await buildTokenizer(checkpoint.tokenizer));
   const { engines, exports } = await pageEngines(checkpoint, threads);
   const server = await servePage(exports);
-  engines.push(await webLlm(server.address));
+  engines.push(...(await onGraphics(server.address, threads)));
   const part = async (engine: string, act: () => Promise<Row[]>): Promise<Row[]> =>
     act().catch((error) => [missingRow({ suite: SUITE, workload: 'all', engine }, error)]);
   try {
     return [
+      await downloadRow(),
       ...(await part('each engine alone', () => loads(server.address, engines, texts, sizes))),
       ...(await part('engines side by side', () =>
         sideBySide(server.address, engines, checkpoint, texts, sizes, threads),
@@ -59,19 +72,19 @@ async function pageEngines(checkpoint: Checkpoint, threads: number) {
   const noQ8 = typeof made === 'string' ? made : made.q8Missing;
   const engines: PageEngine[] = [
     { label: OWN, address: { kind: 'own', name: `simd ${threads}` } },
-    { label: EXACT, address: exactAddress(threads) },
+    { label: EXACT, address: { kind: 'own', name: `wasm ${threads}` } },
     {
-      label: 'wllama, same GGUF',
+      label: WLLAMA,
       address: { kind: 'wllama', name: `${threads}` },
       missing: noPeers,
     },
     {
-      label: 'transformers.js fp32 (best of equal quality)',
+      label: TRANSFORMERS,
       address: { kind: 'transformers', name: `fp32 ${threads}` },
       missing: noExport,
     },
     {
-      label: 'transformers.js q8 (default)',
+      label: TRANSFORMERS_Q8,
       address: { kind: 'transformers', name: `q8 ${threads}` },
       missing: noQ8,
     },
@@ -79,29 +92,29 @@ async function pageEngines(checkpoint: Checkpoint, threads: number) {
   return { engines, exports: typeof made === 'string' ? undefined : made.folder };
 }
 
-/** Calls a function of the page by its name. */
-function call<F extends keyof BenchPage>(
-  page: Page,
-  name: F,
-  ...parameters: Parameters<BenchPage[F]>
-): Promise<Awaited<ReturnType<BenchPage[F]>>> {
-  return page.evaluate(
-    ([name, parameters]) => {
-      const { bench } = globalThis as unknown as { bench: Record<string, CallableFunction> };
-      return bench[name]!(...parameters) as never;
-    },
-    [name as string, parameters as unknown[]] as const,
-  );
+interface PageContestant extends Contestant {
+  /** Its log-probs of a text become those that others are compared with. */
+  keepExact(text: Piece): Promise<void>;
 }
 
-const contestant = (page: Page, { label, address, missing }: PageEngine): Contestant => ({
-  label,
-  missing,
-  ask: (question) => call(page, 'ask', address, question),
-  quality: (text) => call(page, 'quality', address, text),
-});
+/** An engine in a page, so in a process, of its own: when that one ends or hangs, no other engine is lost. */
+async function contestant(
+  browser: BenchBrowser,
+  { label, address, missing }: PageEngine,
+): Promise<PageContestant> {
+  const never = () => Promise.reject(new Error('it takes no part'));
+  if (missing) return { label, missing, ask: never, quality: never, keepExact: never };
+  const page = await browser.open();
+  return {
+    label,
+    ask: (question) => call(page, 'ask', address, question),
+    quality: (text) => call(page, 'quality', address, text),
+    keepExact: (text) => call(page, 'keepExact', address, text),
+    stop: () => page.close(),
+  };
+}
 
-/** All engines loaded in one page. */
+/** All engines loaded, rounds in turn. */
 async function sideBySide(
   address: string,
   engines: readonly PageEngine[],
@@ -111,35 +124,48 @@ async function sideBySide(
   threads: number,
 ): Promise<Row[]> {
   return withBrowser(address, async (browser) => {
-    const page = await browser.open();
-    const match = new Match(
-      SUITE,
-      engines.map((engine) => contestant(page, engine)),
-    );
-    await match.try({ label: 'limit of this machine' }, 'all', async () =>
-      limitRows(match, checkpoint, await call(page, 'limits', threads, LIMIT_MS), sizes),
-    );
+    const all: PageContestant[] = [];
+    for (const engine of engines) all.push(await contestant(browser, engine));
+    const match = new Match(SUITE, all);
+    await match.try({ label: 'limit of this machine' }, 'all', async () => {
+      const page = await browser.open();
+      const limits = await call(page, 'limits', threads, LIMIT_MS);
+      await page.close();
+      await limitRows(match, checkpoint, limits, sizes);
+    });
     for (const one of match.playing) await match.ask(one, 'loading', { kind: 'open' });
     await chat(match, texts, sizes);
-    await adapters(match, [OWN, EXACT], texts, sizes);
+    await branches(match, OURS, texts, sizes);
+    await adapters(match, OURS, texts, sizes);
+    await guesses(match, OWN, texts, sizes);
     const text = texts.prose(sizes.text);
-    const exact = match.playing.find(({ label }) => label === EXACT);
     await match.try({ label: 'quality' }, 'all', async () => {
+      const exact = all.find((one) => one.label === EXACT && match.playing.includes(one));
       if (!exact) throw new Error('there is nothing exact to compare with');
-      await call(page, 'keepExact', exactAddress(threads), text);
+      await exact.keepExact(text);
       await exactness(match, text);
     });
     return match.rows;
   });
 }
 
-/** WebLLM computes on graphics only. */
-async function webLlm(address: string): Promise<PageEngine> {
+/** Who computes on graphics only. */
+async function onGraphics(address: string, threads: number): Promise<PageEngine[]> {
   const graphics = await withBrowser(address, async (browser) =>
     call(await browser.open(), 'hasGraphics'),
   ).catch(() => false);
   const missing = graphics ? undefined : 'it needs a WebGPU adapter, and this browser has none';
-  return { label: 'WebLLM, its own fp32 build', address: { kind: 'webllm', name: '' }, missing };
+  return [
+    { label: GRAPHICS, address: { kind: 'own', name: `webgpu ${threads}` }, missing },
+    { label: WEBLLM, address: { kind: 'webllm', name: '' }, missing },
+  ];
+}
+
+/** What a person downloads before the first reply. */
+async function downloadRow(): Promise<Row> {
+  const { size } = await stat(await modelPath());
+  const what = { suite: SUITE, workload: named.download, engine: OWN };
+  return rowOf({ ...what, metric: METRICS.size[0], unit: METRICS.size[1] }, [size / 1e6]);
 }
 
 /** Each engine alone in a browser of its own: the first load, later ones, and the page's largest memory. */
@@ -147,7 +173,7 @@ async function loads(
   address: string,
   engines: readonly PageEngine[],
   texts: Texts,
-  { loads, prompts, replyTokens }: Sizes,
+  sizes: Sizes,
 ): Promise<Row[]> {
   const rows: Row[] = [];
   const empty = await withBrowser(address, async (browser) => {
@@ -155,37 +181,56 @@ async function loads(
     return browser.peakBytes();
   });
   for (const engine of engines.filter(({ missing }) => !missing)) {
-    const cold: number[] = [];
-    const warm: number[] = [];
-    const memory: number[] = [];
-    const match = await withBrowser(address, async (browser) => {
-      let match!: Match;
-      for (let i = 0; i <= loads; i++) {
-        const page = await browser.open();
-        const one = contestant(page, engine);
-        match = new Match(SUITE, [one]);
-        const kept = i > 0;
-        (kept ? warm : cold).push(...(await match.ask(one, 'loading', { kind: 'open', kept })));
-        const tokens = texts.words(prompts.at(-1)!);
-        await match.ask(one, 'loading', { kind: 'read', tokens });
-        await match.ask(one, 'loading', { kind: 'speak', count: replyTokens, goOn: true });
-        const peak = await browser.peakBytes();
-        if (peak && empty) memory.push((peak - empty) / 1e6);
-        await page.close();
-        if (match.playing.length === 0) break;
-      }
-      return match;
-    });
-    if (match.playing.length > 0) {
-      const { label } = engine;
-      match.add(label, 'first load, from this machine’s server', ['to first token', 'ms'], cold);
-      match.add(label, 'later load, kept in the browser', ['to first token', 'ms'], warm);
-      const workload = `memory beyond an empty page, ${prompts.at(-1)} tokens read`;
-      match.add(label, workload, ['peak', 'MB'], memory.slice(0, 1));
-    }
-    rows.push(...match.rows);
+    rows.push(
+      ...(await withBrowser(address, (browser) => load(browser, engine, texts, sizes, empty))),
+    );
   }
   return rows;
+}
+
+/** `empty`: bytes of a page without an engine. */
+async function load(
+  browser: BenchBrowser,
+  engine: PageEngine,
+  texts: Texts,
+  { loads, prompts, replyTokens, fillings }: Sizes,
+  empty: number | undefined,
+): Promise<Row[]> {
+  const { label } = engine;
+  const longest = prompts.at(-1)!;
+  const rows: Row[] = [];
+  const warm: number[] = [];
+  for (let i = 0; i <= loads; i++) {
+    const one = await contestant(browser, engine);
+    const match = new Match(SUITE, [one]);
+    const took = await match.ask(one, named.firstLoad, { kind: 'open', kept: i > 0 });
+    if (i > 0) warm.push(...took);
+    else {
+      match.add(label, named.firstLoad, METRICS.toFirstToken, took);
+      const peak = async (workload: string) => {
+        const bytes = match.playing.length > 0 && empty && (await browser.peakBytes());
+        if (bytes) match.add(label, workload, METRICS.peak, [(bytes - empty) / 1e6]);
+      };
+      const speak = async () => {
+        await match.ask(one, 'memory', { kind: 'read', tokens: texts.words(longest) });
+        await match.ask(one, 'memory', { kind: 'speak', count: replyTokens, goOn: true });
+      };
+      await speak();
+      await peak(named.memory(longest));
+      if (label === OWN) {
+        for (let more = 1; more < fillings; more++) await speak();
+        const tokens = texts.words(longest);
+        await match.ask(one, 'memory', { kind: 'replies', tokens, count: replyTokens, replies: 4 });
+        await peak(named.fullMemory(longest * (fillings + 1)));
+      }
+    }
+    rows.push(...match.rows);
+    await one.stop?.();
+    if (match.playing.length === 0) return rows;
+  }
+  const match = new Match(SUITE, []);
+  match.add(label, named.laterLoad, METRICS.toFirstToken, warm);
+  return [...rows, ...match.rows];
 }
 
 async function withBrowser<T>(

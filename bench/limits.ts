@@ -3,7 +3,7 @@
 import type { Checkpoint } from '@rapport/core';
 import type { Limits } from './page/limits.worker.ts';
 import type { Match } from './match.ts';
-import type { Sizes } from './workloads.ts';
+import { METRICS, named, type Sizes } from './workloads.ts';
 
 /** Bytes that speaking one token reads: weights as stored or as fp32, and fp32 keys and values. */
 export function bytesAToken(
@@ -63,11 +63,11 @@ export async function limitRows(
     ] as const) {
       const ms = (bytesAToken(checkpoint, sizes, past) / bytes) * 1000;
       const label = `limit: bandwidth, ${name}`;
-      match.add(label, `decode after ${past} tokens`, ['time a token', 'ms'], [ms]);
+      match.add(label, named.decode(past), METRICS.aToken, [ms]);
     }
   }
   for (const count of sizes.prompts) {
     const ms = (flopsOfPrompt(checkpoint, count) / flops) * 1000;
-    match.add('limit: arithmetic', `time to first token, ${count} tokens`, ['time', 'ms'], [ms]);
+    match.add('limit: arithmetic', named.read(count), METRICS.time, [ms]);
   }
 }

@@ -14,10 +14,13 @@ test('an engine that fails is out with its reason, and the others play on', asyn
     if (++asked === 2) throw new Error('out of memory');
     return [1];
   });
+  let stopped = 0;
+  failing.stop = async () => void stopped++;
   const match = new Match('s', [engine('a', () => [2]), failing, engine('c', () => [3], 'absent')]);
   const all = await match.inTurn('w', 3, () => [{ kind: 'read' }]);
   expect(all.get('a')).toEqual([2, 2, 2]);
   expect(asked).toBe(2);
+  expect(stopped).toBe(1);
   expect(match.playing.map(({ label }) => label)).toEqual(['a']);
   expect(match.rows.map(({ engine, note }) => [engine, note])).toEqual([
     ['c', 'absent'],

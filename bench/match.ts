@@ -10,10 +10,12 @@ export interface Contestant {
   ask(question: Ask): Promise<Told>;
   /** How far its log-probs of a text are from the exact ones. */
   quality(text: Piece): Promise<Quality>;
+  /** Ends it, when it is out: what hangs would take the cores from the others. */
+  stop?(): Promise<void>;
 }
 
 /** An engine that says nothing for longer has failed. */
-const ANSWER_MS = 900_000;
+const ANSWER_MS = 300_000;
 
 export class Match {
   readonly suite: string;
@@ -50,6 +52,8 @@ export class Match {
   /** An engine is out. */
   drop(engine: string, workload: string, why: unknown): void {
     this.#out.set(engine, missingRow({ suite: this.suite, workload, engine }, why));
+    const out = this.#all.find(({ label }) => label === engine);
+    void out?.stop?.().catch(() => undefined);
   }
 
   /** One engine's milliseconds, none when it is out or fails. */

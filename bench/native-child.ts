@@ -5,29 +5,34 @@ import { nodeRuntime } from '../apps/server/node-runtime.ts';
 import { realCheckpoint } from '../tests/support/checkpoint.ts';
 import { modelPath } from '../tests/support/model.ts';
 import { tell } from './child.ts';
+import { LLAMA_CPP, NODE_EXACT, NODE_OWN } from './engines.ts';
 import { LlamaCppEngine } from './llama-cpp-engine.ts';
 import { Match, type Contestant } from './match.ts';
 import { OwnEngine } from './own-engine.ts';
 import { answer, type Engine, type Piece } from './page/engine.ts';
 import { installPeers } from './peers.ts';
 import { compare } from './quality.ts';
+import { rolloutSpeed } from './rollouts.ts';
 import { Texts } from './text.ts';
-import { adapters, chat, exactness, FULL, QUICK, rollouts } from './workloads.ts';
+import { adapters, branches, chat, exactness, FULL, QUICK, rollouts } from './workloads.ts';
 
 const [threads = '2', size = 'quick'] = process.argv.slice(2);
 process.env['RAPPORT_THREADS'] = threads;
 const sizes = size === 'full' ? FULL : QUICK;
 
-const OWN = 'Node: own SIMD kernels';
-const EXACT = 'Node: ONNX Runtime fp32';
 const checkpoint = await realCheckpoint();
 const texts = new Texts(await buildTokenizer(checkpoint.tokenizer));
+const OURS = [NODE_OWN, NODE_EXACT] as const;
 const text = texts.prose(sizes.text);
 
-const exactEngine = new OwnEngine(async () => ({
-  checkpoint,
-  runtime: await nodeRuntime(checkpoint),
-}));
+const runtimes = {
+  [NODE_OWN]: await kernelRuntime(checkpoint),
+  [NODE_EXACT]: await nodeRuntime(checkpoint),
+};
+const own = (label: keyof typeof runtimes) =>
+  new OwnEngine(async () => ({ checkpoint, runtime: runtimes[label] }));
+
+const exactEngine = own(NODE_EXACT);
 let exact: Promise<Float32Array> | undefined;
 const exactScores = async (text: Piece): Promise<Float32Array> => {
   exactEngine.fresh();
@@ -50,20 +55,24 @@ const noPeers = await installPeers().then(
   () => undefined,
   (error: Error) => error.message,
 );
-const ownEngine = new OwnEngine(async () => ({
-  checkpoint,
-  runtime: await kernelRuntime(checkpoint),
-}));
 const llama = new LlamaCppEngine(await modelPath(), Number(threads));
 const match = new Match('inference', [
-  contestant(OWN, ownEngine),
-  contestant(EXACT, exactEngine),
-  contestant('Node: llama.cpp (node-llama-cpp), same GGUF', llama, noPeers),
+  contestant(NODE_OWN, own(NODE_OWN)),
+  contestant(NODE_EXACT, exactEngine),
+  contestant(LLAMA_CPP, llama, noPeers),
 ]);
 for (const one of match.playing) await match.ask(one, 'loading', { kind: 'open' });
 await chat(match, texts, sizes);
-await rollouts(match, [OWN, EXACT], texts, sizes);
-await adapters(match, [OWN, EXACT], texts, sizes);
+await branches(match, OURS, texts, sizes);
+await rollouts(
+  match,
+  new Map(
+    OURS.map((label) => [label, rolloutSpeed(checkpoint, runtimes[label], sizes.replyTokens)]),
+  ),
+  texts,
+  sizes,
+);
+await adapters(match, OURS, texts, sizes);
 await exactness(match, text);
 tell(match.rows);
 process.exit(0);

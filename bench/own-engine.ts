@@ -1,23 +1,21 @@
-// Our own model on any runtime as an engine of the bench, in the page and in Node.
+// Our own model as the product speaks with it, by ChatEngine with its prefix tree, on any runtime: an engine of the
+// bench, in the page and in Node.
 import {
-  adapterFeeds,
-  causalMask,
-  chatGraph,
-  float32,
-  int64,
-  KeyValueCache,
+  buildTokenizer,
+  ChatEngine,
   linearSites,
   Random,
   type Adapter,
   type Checkpoint,
   type Runtime,
   type Session,
-  type Tensor,
+  type SpokenReply,
+  type Tokenizer,
 } from '@rapport/core';
-import { logSoftmax, type Engine, type Piece } from './page/engine.ts';
+import { logSoftmax, type Engine, type Piece, type Reply } from './page/engine.ts';
 
-const READ_AT_ONCE = 128;
 const ADAPTER = { rank: 8, alpha: 16 };
+const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
 
 export interface Started {
   checkpoint: Checkpoint;
@@ -28,10 +26,15 @@ export class OwnEngine implements Engine {
   readonly #start: (kept: boolean) => Promise<Started>;
   #checkpoint!: Checkpoint;
   #runtime!: Runtime;
-  #session!: Session;
-  #cache: KeyValueCache | undefined;
-  #lora: Record<string, Tensor> = {};
-  #next = 1000;
+  #tokenizer!: Tokenizer;
+  #session: Promise<Session> | undefined;
+  /** Speaks without an end, a token a step. */
+  #engine!: ChatEngine;
+  /** Speak until the model ends its turn, without and with guesses. */
+  readonly #talkers = new Map<boolean, ChatEngine>();
+  #held: number[] = [];
+  /** Scores of the last run [V], or of several tokens. */
+  #logits = new Float32Array();
 
   constructor(start: (kept: boolean) => Promise<Started>) {
     this.#start = start;
@@ -39,115 +42,126 @@ export class OwnEngine implements Engine {
 
   async open(kept: boolean): Promise<void> {
     const { checkpoint, runtime } = await this.#start(kept);
-    const { config } = checkpoint;
     this.#checkpoint = checkpoint;
     this.#runtime = runtime;
-    this.#session = await runtime.load(
-      chatGraph(config, linearSites(config, 0, config.layers)),
-      async (name) => float32(checkpoint.tensors.get(name)!.shape, await checkpoint.read(name)),
-    );
-    this.adapt(false);
-    this.fresh();
-    await this.read({ ids: [1] });
+    this.#tokenizer = await buildTokenizer(checkpoint.tokenizer);
+    this.#engine = await this.#speaker(new Set(), false);
+    await this.#speak(this.#engine, [1], 1);
   }
 
   sizeBytes(): number | undefined {
     return (this.#runtime as { sizeBytes?: number }).sizeBytes;
   }
 
+  /** A conversation begins; what was read before stays in the prefix tree, as it does in the product. */
   fresh(): void {
-    this.#cache?.dispose();
-    this.#cache = this.#newCache();
-    this.#cache.add();
+    this.#held = [];
   }
 
   adapt(on: boolean): void {
-    const { config } = this.#checkpoint;
-    const sites = linearSites(config, 0, config.layers);
-    const random = new Random(1);
-    const some = (count: number) =>
-      Float32Array.from({ length: count }, () => (random.uniform() - 0.5) * 0.02);
-    const adapter: Adapter = {
-      ...ADAPTER,
-      targets: new Map(
-        sites.map(({ path, inputs, outputs }) => [
-          path,
-          { a: some(inputs * ADAPTER.rank), b: some(outputs * ADAPTER.rank) },
-        ]),
-      ),
-    };
-    this.#lora = adapterFeeds(sites, on ? adapter : null);
+    this.#engine.setAdapter(on ? this.#adapter() : null);
   }
 
   async read({ ids }: Pick<Piece, 'ids'>): Promise<void> {
-    for (let at = 0; at < ids.length; at += READ_AT_ONCE) {
-      await this.#step(this.#cache!, [ids.slice(at, at + READ_AT_ONCE)]);
-    }
+    this.#held.push(...ids);
+    await this.#speak(this.#engine, this.#held, 1);
   }
 
   async speak(count: number): Promise<number[]> {
-    const ms: number[] = [];
-    for (let i = 0; i < count; i++) {
-      const fromMs = performance.now();
-      await this.#say(this.#cache!);
-      ms.push(performance.now() - fromMs);
-    }
-    return ms;
+    // The first token waits for the prompt's last one, which is read anew.
+    const { timesMs } = await this.#speak(this.#engine, this.#held, count + 1);
+    return timesMs.slice(1).map((at, i) => at - timesMs[i]!);
   }
 
-  async replies(prompt: Piece, count: number, replies: number): Promise<number> {
-    await this.read(prompt);
-    const fromMs = performance.now();
-    const cache = this.#newCache();
-    for (let i = 0; i < replies; i++) cache.add(this.#cache);
-    for (let i = 0; i < count; i++) await this.#say(cache);
-    cache.dispose();
-    return performance.now() - fromMs;
+  async replies({ ids }: Piece, count: number, replies: number): Promise<void> {
+    await this.#speak(this.#engine, ids, count + 1, replies);
+  }
+
+  async reply({ ids }: Piece, most: number, guesses: boolean): Promise<Reply> {
+    const engine =
+      this.#talkers.get(guesses) ?? (await this.#speaker(this.#tokenizer.ends, guesses));
+    this.#talkers.set(guesses, engine);
+    const { spoken } = await this.#speak(engine, ids, most);
+    const { tokens, timing } = spoken[0]!;
+    return { ids: tokens, tokensPerSecond: timing.tokensPerSecond };
   }
 
   async scores({ ids }: Piece): Promise<Float32Array> {
     const { vocab } = this.#checkpoint.config;
     const all = new Float32Array(ids.length * vocab);
-    for (const [t, token] of ids.entries()) {
-      all.set(logSoftmax(await this.#step(this.#cache!, [[token]])), t * vocab);
+    for (let t = 0; t < ids.length; t++) {
+      await this.#speak(this.#engine, ids.slice(0, t + 1), 1);
+      all.set(logSoftmax(this.#logits.subarray(-vocab)), t * vocab);
     }
     return all;
   }
 
-  /** One token more of every slot: the likeliest. */
-  async #say(cache: KeyValueCache): Promise<void> {
-    const logits = await this.#step(
-      cache,
-      cache.lengths.map(() => [this.#next]),
-    );
-    const first = logits.subarray(0, this.#checkpoint.config.vocab);
-    let best = 0;
-    for (let id = 1; id < first.length; id++) if (first[id]! > first[best]!) best = id;
-    this.#next = best;
+  /** Greedy replies to a prompt, and when each token came. */
+  async #speak(engine: ChatEngine, prompt: readonly number[], maxTokens: number, replies = 1) {
+    const messages = [{ role: 'user' as const, content: prompt.join(' ') }];
+    const samplings = Array.from({ length: replies }, () => ({ ...GREEDY, maxTokens }));
+    const run = engine.speak({ messages, samplings }, new AbortController().signal);
+    const timesMs: number[] = [];
+    for (;;) {
+      const next = await run.next();
+      if (next.done) return { timesMs, spoken: next.value satisfies SpokenReply[] };
+      timesMs.push(performance.now());
+    }
   }
 
-  #newCache(): KeyValueCache {
-    return new KeyValueCache(this.#checkpoint.config, this.#runtime.memory);
-  }
-
-  /** Reads as many tokens into every slot; gives the scores [slots, V] of the last. */
-  async #step(cache: KeyValueCache, rows: readonly (readonly number[])[]): Promise<Float32Array> {
-    const { heads, kvHeads } = this.#checkpoint.config;
-    const width = rows[0]!.length;
-    const shape = [rows.length, width];
-    const positions = rows.flatMap((row, slot) => row.map((_, t) => cache.lengths[slot]! + t));
-    const made = await this.#session.run({
-      ...this.#lora,
-      ...cache.feeds(),
-      tokens: int64(shape, rows.flat()),
-      positions: int64(shape, positions),
-      mask: causalMask(width, heads / kvHeads),
-      last: int64(
-        [rows.length, 1, 1],
-        rows.map(() => width - 1),
-      ),
+  /** An engine over the one session that all share. */
+  #speaker(ends: ReadonlySet<number>, guesses: boolean): Promise<ChatEngine> {
+    const runtime: Runtime = {
+      ...(this.#runtime.memory && { memory: this.#runtime.memory }),
+      load: async (...parameters) => {
+        const session = await (this.#session ??= this.#runtime.load(...parameters));
+        return {
+          run: async (feeds, options) => {
+            const made = await session.run(feeds, options);
+            this.#logits = made['logits']!.data as Float32Array<ArrayBuffer>;
+            return made;
+          },
+          dispose: () => session.dispose(),
+        };
+      },
+    };
+    return ChatEngine.create({
+      checkpoint: this.#checkpoint,
+      tokenizer: promptsOfIds(this.#tokenizer, ends),
+      runtime,
+      ...(!guesses && { lookup: null }),
     });
-    cache.append(made, width);
-    return made['logits']!.data as Float32Array;
   }
+
+  /** On all linears. */
+  #adapter(): Adapter {
+    const { config } = this.#checkpoint;
+    const random = new Random(1);
+    const some = (count: number) =>
+      Float32Array.from({ length: count }, () => (random.uniform() - 0.5) * 0.02);
+    const targets = new Map(
+      linearSites(config, 0, config.layers).map(({ path, inputs, outputs }) => [
+        path,
+        { a: some(inputs * ADAPTER.rank), b: some(outputs * ADAPTER.rank) },
+      ]),
+    );
+    return { ...ADAPTER, targets };
+  }
+}
+
+/** A tokenizer for which a message is a prompt's token ids, written out: all engines read the same tokens. */
+function promptsOfIds(real: Tokenizer, ends: ReadonlySet<number>): Tokenizer {
+  const { endOfTurn, vocabSize, digest } = real;
+  const idsIn = (content: string) => content.split(' ').map(Number);
+  return {
+    encode: (text) => real.encode(text),
+    decode: (ids, options) => real.decode(ids, options),
+    decodeStream: () => real.decodeStream(),
+    renderChat: (messages) => messages.at(-1)!.content,
+    encodeChat: (messages) => idsIn(messages.at(-1)!.content),
+    endOfTurn,
+    ends,
+    vocabSize,
+    digest,
+  };
 }

@@ -8,6 +8,7 @@ import { createServer } from 'vite';
 import { kernels, webConfig } from '../apps/web/vite.ts';
 import { chromiumArguments, findChromium } from '../tests/support/chromium.mjs';
 import { serveModel } from '../tests/support/serve-model.ts';
+import type { BenchPage } from './page/page.ts';
 import { peerPath, serveFolder } from './peers.ts';
 
 /** What the packages import, bundled before the page opens. */
@@ -50,6 +51,27 @@ export interface BenchBrowser {
   /** Highest resident memory of the process that shows a page, in bytes; undefined where it cannot be read. */
   peakBytes(): Promise<number | undefined>;
   close(): Promise<void>;
+}
+
+/** Calls a function of the page by its name; rejects when the page's process ends. */
+export async function call<F extends keyof BenchPage>(
+  page: Page,
+  name: F,
+  ...parameters: Parameters<BenchPage[F]>
+): Promise<Awaited<ReturnType<BenchPage[F]>>> {
+  let crash!: () => void;
+  const crashed = new Promise<never>((_, reject) => {
+    crash = () => reject(new Error('the process of its page ended'));
+  });
+  page.on('crash', crash);
+  const called = page.evaluate(
+    ([name, parameters]) => {
+      const { bench } = globalThis as unknown as { bench: Record<string, CallableFunction> };
+      return bench[name]!(...parameters) as never;
+    },
+    [name as string, parameters as unknown[]] as const,
+  );
+  return Promise.race([called, crashed]).finally(() => page.off('crash', crash));
 }
 
 /** A Chromium with a profile of its own on disk, which is thrown away at the end. */

@@ -20,15 +20,20 @@ export interface Row extends Subject {
   note?: string;
 }
 
-/** A row from the figures of several runs; an even number of them has the mean of the middle two. */
+/** A row from the figures of several runs. */
 export function rowOf(
   what: Omit<Row, 'median' | 'low' | 'high' | 'runs' | 'note'>,
   runs: readonly number[],
 ): Row {
-  const sorted = [...runs].sort((a, b) => a - b);
+  const [low, high] = [Math.min(...runs), Math.max(...runs)];
+  return { ...what, median: median(runs), low, high, runs: runs.length };
+}
+
+/** Of an even number, the mean of the middle two. */
+export function median(numbers: readonly number[]): number {
+  const sorted = [...numbers].sort((a, b) => a - b);
   const middle = (sorted.length - 1) / 2;
-  const median = (sorted[Math.floor(middle)]! + sorted[Math.ceil(middle)]!) / 2;
-  return { ...what, median, low: sorted[0]!, high: sorted.at(-1)!, runs: sorted.length };
+  return (sorted[Math.floor(middle)]! + sorted[Math.ceil(middle)]!) / 2;
 }
 
 /** A row that says why there is no figure. */

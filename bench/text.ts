@@ -27,6 +27,12 @@ export class Texts {
     );
   }
 
+  /** A message as the chat asks it. */
+  prompt(content: string): Piece {
+    const messages = [{ role: 'user' as const, content }];
+    return this.#piece(this.#tokenizer.encodeChat(messages, { addGenerationPrompt: true }));
+  }
+
   /** The first tokens of ordinary answers. */
   prose(count: number): Piece {
     const file = new URL('../apps/server/trainer/ordinary-text.jsonl', import.meta.url);

@@ -1,10 +1,10 @@
 // What every engine of the page answers, and the workloads written once for all of them.
 
 export interface Ask {
-  kind: 'open' | 'read' | 'speak' | 'scores' | 'replies';
+  kind: 'open' | 'read' | 'speak' | 'scores' | 'replies' | 'reply';
   /** What is read, or scored. */
   tokens?: Piece;
-  /** Tokens to speak, each. */
+  /** Tokens to speak, each; of a `reply`, at most. */
   count?: number;
   /** Replies side by side. */
   replies?: number;
@@ -12,6 +12,8 @@ export interface Ask {
   goOn?: boolean;
   /** Speak with an adapter on all linears. */
   adapter?: boolean;
+  /** Guess what comes next, and keep what was right. */
+  guesses?: boolean;
   /** Load what an earlier `open` kept on this device, instead of fetching it. */
   kept?: boolean;
 }
@@ -24,13 +26,20 @@ export interface Piece {
 
 export interface Told {
   ms: number[];
-  /** `replies`: of `ms`, what came after the prompt was read. */
-  speakingMs?: number;
   /** Memory the engine itself reports. */
   bytes?: number;
+  /** `reply`: what was said, and how fast. */
+  reply?: Reply;
   /** `scores`: log-probs [tokens, V] after each token, flat. */
   scores?: Float32Array;
   error?: string;
+}
+
+/** A greedy reply that ended by itself or at its limit. */
+export interface Reply {
+  ids: number[];
+  /** After the first. */
+  tokensPerSecond: number;
 }
 
 export interface Engine {
@@ -44,8 +53,10 @@ export interface Engine {
   read(piece: Piece): Promise<void>;
   /** Speaks tokens and gives the milliseconds each took. */
   speak(count: number): Promise<number[]>;
-  /** After `prompt`, speaks replies side by side; gives the milliseconds of speaking alone where it knows. */
-  replies(prompt: Piece, count: number, replies: number): Promise<number | void>;
+  /** After `prompt`, speaks replies side by side. */
+  replies(prompt: Piece, count: number, replies: number): Promise<void>;
+  /** Answers a prompt of the chat, with or without guesses; missing where the engine makes none. */
+  reply?(prompt: Piece, most: number, guesses: boolean): Promise<Reply>;
   /** Log-probs [tokens, V] after each token of a text, NaN after those where it cannot say. */
   scores(text: Piece): Promise<Float32Array>;
   /** Switches an adapter on or off; missing where the engine has none. */
@@ -75,9 +86,11 @@ export async function answer(engine: Engine, ask: Ask): Promise<Told> {
   if (kind === 'read') return { ms: [await timed(() => engine.read(tokens))] };
   if (kind === 'speak') return { ms: await engine.speak(count) };
   if (kind === 'replies') {
-    let speakingMs: number | void = undefined;
-    const ms = await timed(async () => (speakingMs = await engine.replies(tokens, count, replies)));
-    return { ms: [ms], ...(typeof speakingMs === 'number' && { speakingMs }) };
+    return { ms: [await timed(() => engine.replies(tokens, count, replies))] };
+  }
+  if (kind === 'reply') {
+    if (!engine.reply) throw new Error('it makes no guesses');
+    return { ms: [], reply: await engine.reply(tokens, count, ask.guesses ?? false) };
   }
   return { ms: [], scores: await engine.scores(tokens) };
 }

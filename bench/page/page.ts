@@ -1,4 +1,4 @@
-// One worker per engine; `ask` sends it a question and gives its answer.
+// A page of the bench, with a worker for the engine it measures; `ask` sends it a question and gives its answer.
 import { compare, type Quality } from '../quality.ts';
 import type { Stepped } from '../training-step.ts';
 import type { Ask, Piece, Told } from './engine.ts';
@@ -41,17 +41,23 @@ const ask = (to: Address, question: Ask): Promise<Told> =>
     worker.postMessage(question);
   });
 
-let exact: Float32Array | undefined;
+/** What all pages of this origin see. */
+const exactFile = async (): Promise<FileSystemFileHandle> =>
+  (await navigator.storage.getDirectory()).getFileHandle('exact-scores', { create: true });
 
 /** Log-probs of `text` under an engine, kept as what others are compared with. */
 async function keepExact(to: Address, text: Piece): Promise<void> {
-  exact = (await ask(to, { kind: 'scores', tokens: text })).scores;
+  const { scores } = await ask(to, { kind: 'scores', tokens: text });
+  const file = await (await exactFile()).createWritable();
+  await file.write(scores as Float32Array<ArrayBuffer>);
+  await file.close();
 }
 
 /** How an engine's log-probs of `text` differ from those kept. */
 async function quality(to: Address, text: Piece): Promise<Quality> {
   const { scores } = await ask(to, { kind: 'scores', tokens: text });
-  return compare(exact!, scores!, text.ids);
+  const kept = await (await exactFile()).getFile();
+  return compare(new Float32Array(await kept.arrayBuffer()), scores!, text.ids);
 }
 
 /** What all threads together can do, each for so long. */
