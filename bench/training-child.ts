@@ -1,13 +1,13 @@
-// Our training in Node, a step for each line: `training-child.ts THREADS`.
+// Our training in Node, a piece of work for each line: `training-child.ts THREADS`.
 import { nodeRuntime } from '../apps/server/node-runtime.ts';
 import { realCheckpoint } from '../tests/support/checkpoint.ts';
 import { answerLines } from './child.ts';
-import { trainingStep } from './training-step.ts';
+import { trainingWork } from './training-work.ts';
 
 process.env['RAPPORT_THREADS'] = process.argv[2] ?? '2';
 const checkpoint = await realCheckpoint();
-const step = await trainingStep(checkpoint, await nodeRuntime(checkpoint));
-await answerLines(async () => ({
-  ...(await step()),
+const work = trainingWork(checkpoint, await nodeRuntime(checkpoint));
+await answerLines(async (line) => ({
+  ...(await work(line)),
   peakBytes: process.resourceUsage().maxRSS * 1024,
 }));

@@ -1,4 +1,6 @@
-// The same training step by our own autodiff in Node and in Chromium, and by PyTorch: on the same cores, in turn.
+// The same training by our own autodiff in Node and in Chromium, and by PyTorch, on the same cores: a step, in turn; a
+// course of DPO, one engine after the other; rollouts. Each engine does each in a process of its own, so that its
+// memory is that of this work.
 import { existsSync } from 'node:fs';
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,46 +10,109 @@ import { cacheFolder } from '../apps/server/model-source/cache.mjs';
 import { realCheckpoint } from '../tests/support/checkpoint.ts';
 import { modelFiles } from '../tests/support/model.ts';
 import { Child } from './child.ts';
+import { PYTORCH, TRAINING_NODE, TRAINING_PAGE } from './engines.ts';
 import { configJson } from './onnx-export.ts';
-import { openBrowser, servePage } from './page-server.ts';
+import { call, openBrowser, servePage, type BenchBrowser } from './page-server.ts';
 import { pythonWith } from './python.ts';
 import { missingRow, rowOf, type Row } from './rows.ts';
-import { flopsOfStep, ROW_TOKENS, ROWS, type Stepped } from './training-step.ts';
+import {
+  ROW_TOKENS,
+  ROWS,
+  TRAINED,
+  TRAINING_FULL,
+  TRAINING_QUICK,
+  type TrainingSizes,
+} from './training-names.ts';
+import { flopsOfStep, type Peak, type Trained } from './training-work.ts';
+import { named, ROLLOUTS } from './workloads.ts';
 
 interface Trainer {
-  step(): Promise<Stepped>;
+  ask<T>(line: string): Promise<Peak<T>>;
   stop(): Promise<void> | void;
 }
+type Starts = Readonly<Record<string, () => Promise<Trainer>>>;
 
-const WORKLOAD = `LoRA r = 8 on all linears, ${ROWS} × ${ROW_TOKENS} tokens`;
+const suite = 'training';
+const LIMIT_MS = 2000;
 const path = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
 export async function training(quick: boolean, threads: number): Promise<Row[]> {
+  const sizes = quick ? TRAINING_QUICK : TRAINING_FULL;
   const checkpoint = await realCheckpoint();
-  const starts: Record<string, () => Promise<Trainer>> = {
-    'PyTorch fp32': () => torch(checkpoint, threads),
-    'own autodiff, Node': async () => childTrainer(path('./training-child.ts'), [`${threads}`]),
-    'own autodiff, Chromium WASM': () => page(threads),
+  // Looked for once: without it, every search for it would end in the same way.
+  let python: Promise<PythonFiles> | undefined;
+  const node = async () => childTrainer(path('./training-child.ts'), [`${threads}`]);
+  const starts: Starts = {
+    [PYTORCH]: async () => {
+      const { interpreter, weights, config } = await (python ??= pythonFiles(checkpoint));
+      const parameters = [path('./peers/train.py'), weights, config, `${threads}`];
+      return childTrainer(interpreter, parameters);
+    },
+    [TRAINING_NODE]: node,
+    [TRAINING_PAGE]: () => pageTrainer(threads),
   };
-  const rows: Row[] = [];
-  const steps = new Map<string, Stepped[]>();
+  return [
+    ...(await steps(starts, checkpoint, sizes)),
+    await arithmetic(threads),
+    ...(await courses(starts, sizes)),
+    ...(await rollouts({ [TRAINING_NODE]: node }, sizes)),
+  ];
+}
+
+/** Rows of those who can do a workload, then of those who cannot. */
+class Report {
+  readonly #workload: string;
+  readonly #rows: Row[] = [];
+  readonly #missing: Row[] = [];
+
+  constructor(workload: string) {
+    this.#workload = workload;
+  }
+
+  add(engine: string, [metric, unit]: readonly [string, string], runs: readonly number[]): void {
+    const what = { suite, workload: this.#workload, engine, metric, unit };
+    if (runs.length > 0) this.#rows.push(rowOf(what, runs));
+  }
+
+  drop(engine: string, error: unknown): void {
+    this.#missing.push(missingRow({ suite, workload: this.#workload, engine }, error));
+  }
+
+  get rows(): Row[] {
+    return [...this.#rows, ...this.#missing];
+  }
+}
+
+/** Steps in turn, and what a plain product of matrices reaches beside theirs. */
+async function steps(
+  starts: Starts,
+  checkpoint: Checkpoint,
+  { rounds, side }: TrainingSizes,
+): Promise<Row[]> {
+  const report = new Report(TRAINED.step);
   const trainers = new Map<string, Trainer>();
+  const all = new Map<string, Peak<Trained>[]>();
+  const limits = new Map<string, number>();
+  const running: Trainer[] = [];
   const drop = (engine: string, error: unknown) => {
-    rows.push(missingRow({ suite: 'training', workload: WORKLOAD, engine }, error));
+    report.drop(engine, error);
     trainers.delete(engine);
   };
-  for (const [engine, start] of Object.entries(starts)) {
-    await start().then(
-      (trainer) => trainers.set(engine, trainer),
-      (error) => drop(engine, error),
-    );
-  }
-  const running = [...trainers.values()];
   try {
-    for (let round = 0; round < (quick ? 2 : 8); round++) {
+    for (const [engine, start] of Object.entries(starts)) {
+      try {
+        const trainer = await start();
+        running.push(trainer);
+        limits.set(engine, (await trainer.ask<{ flops: number }>(`products ${side}`)).flops);
+        trainers.set(engine, trainer);
+      } catch (error) {
+        drop(engine, error);
+      }
+    }
+    for (let round = 0; round < rounds; round++) {
       for (const [engine, trainer] of [...trainers]) {
-        await trainer.step().then(
-          (stepped) => steps.set(engine, [...(steps.get(engine) ?? []), stepped]),
+        await trainer.ask<Trained>('step').then(
+          (stepped) => all.set(engine, [...(all.get(engine) ?? []), stepped]),
           (error) => drop(engine, error),
         );
       }
@@ -56,39 +121,132 @@ export async function training(quick: boolean, threads: number): Promise<Row[]> 
     for (const trainer of running) await trainer.stop();
   }
   const flops = flopsOfStep(checkpoint);
-  return [...[...steps].flatMap(([engine, all]) => figures(engine, all, flops)), ...rows];
+  for (const [engine, steps] of all) {
+    // The first step plans memory and chooses kernels.
+    const timed = steps.slice(1);
+    const perSecond = (amount: number) => timed.map(({ ms }) => (amount * 1000) / ms);
+    report.add(engine, TRAINED.speed, perSecond(ROWS * ROW_TOKENS));
+    report.add(engine, TRAINED.products, perSecond(flops / 1e9));
+    addPeak(report, engine, steps);
+    report.add(engine, ['loss of the first step', 'nats'], [steps[0]!.loss]);
+  }
+  for (const [engine, flops] of limits) {
+    const label = `limit: one product of ${side} × ${side}, ${engine}`;
+    report.add(label, TRAINED.products, [flops / 1e9]);
+  }
+  return report.rows;
 }
 
-function figures(engine: string, all: readonly Stepped[], flops: number): Row[] {
-  // The first step plans memory and chooses kernels.
-  const timed = all.slice(1);
-  if (timed.length === 0) return [];
-  const row = (metric: string, unit: string, runs: number[]) =>
-    rowOf({ suite: 'training', workload: WORKLOAD, engine, metric, unit }, runs);
+function addPeak(report: Report, engine: string, all: readonly Peak<object>[]): void {
   const peaks = all.flatMap(({ peakBytes }) => (peakBytes ? [peakBytes / 1e6] : []));
-  return [
-    row(
-      'speed',
-      'tokens/s',
-      timed.map(({ ms }) => (ROWS * ROW_TOKENS * 1000) / ms),
-    ),
-    row(
-      'matrix products',
-      'GFLOP/s',
-      timed.map(({ ms }) => flops / ms / 1e6),
-    ),
-    ...(peaks.length > 0 ? [row('peak memory', 'MB', [Math.max(...peaks)])] : []),
-    row('loss of the first step', 'nats', [all[0]!.loss]),
-  ];
+  if (peaks.length > 0) report.add(engine, TRAINED.peak, [Math.max(...peaks)]);
+}
+
+/** What a loop of WASM SIMD reaches that does nothing else. */
+async function arithmetic(threads: number): Promise<Row> {
+  const engine = 'limit of this machine';
+  const workload = 'fp32 in WASM SIMD, all threads';
+  try {
+    const { page, stop } = await openPage();
+    const { flops } = await call(page, 'limits', threads, LIMIT_MS).finally(stop);
+    return rowOf({ suite, workload, engine, metric: 'arithmetic', unit: 'GFLOP/s' }, [flops / 1e9]);
+  } catch (error) {
+    return missingRow({ suite, workload, engine }, error);
+  }
+}
+
+/** DPO from pairs to an adapter, once. */
+async function courses(starts: Starts, sizes: TrainingSizes): Promise<Row[]> {
+  const report = new Report(TRAINED.dpo(sizes));
+  await alone(starts, report, async (trainer, engine) => {
+    const course = await trainer.ask<Trained>(`dpo ${sizes.pairs} ${sizes.epochs}`);
+    report.add(engine, TRAINED.time, [course.ms / 1000]);
+    addPeak(report, engine, [course]);
+    report.add(engine, ['loss of the first step', 'nats'], [course.loss]);
+  });
+  return report.rows;
+}
+
+/** Replies by the trainer's speaker. */
+async function rollouts(starts: Starts, { tokens, rounds }: TrainingSizes): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const sideBySide of [1, ROLLOUTS]) {
+    const report = new Report(named.rollouts(sideBySide));
+    await alone(starts, report, async (trainer, engine) => {
+      const speeds: number[] = [];
+      for (let i = 0; i < Math.min(3, rounds); i++) {
+        const line = `rollouts ${sideBySide} ${tokens}`;
+        speeds.push((await trainer.ask<{ tokensPerSecond: number }>(line)).tokensPerSecond);
+      }
+      report.add(engine, TRAINED.speed, speeds);
+    });
+    rows.push(...report.rows);
+  }
+  return rows;
+}
+
+/** One engine after the other, each begun and ended. */
+async function alone(
+  starts: Starts,
+  report: Report,
+  act: (trainer: Trainer, engine: string) => Promise<void>,
+): Promise<void> {
+  for (const [engine, start] of Object.entries(starts)) {
+    let trainer: Trainer | undefined;
+    try {
+      trainer = await start();
+      await act(trainer, engine);
+    } catch (error) {
+      report.drop(engine, error);
+    } finally {
+      await trainer?.stop();
+    }
+  }
 }
 
 function childTrainer(command: string, parameters: readonly string[]): Trainer {
   const child = new Child(command, parameters);
-  return { step: () => child.ask<Stepped>('step'), stop: () => child.stop() };
+  return { ask: (line) => child.ask(line), stop: () => child.stop() };
 }
 
-async function torch(checkpoint: Checkpoint, threads: number): Promise<Trainer> {
-  const python = await pythonWith(['numpy', 'torch']);
+async function pageTrainer(threads: number): Promise<Trainer> {
+  const { page, browser, stop } = await openPage();
+  return {
+    async ask<T>(line: string) {
+      const answered = (await call(page, 'train', threads, line)) as T;
+      const peakBytes = await browser.peakBytes();
+      return { ...answered, ...(peakBytes && { peakBytes }) };
+    },
+    stop,
+  };
+}
+
+/** A page of the bench in a browser of its own. */
+async function openPage() {
+  const server = await servePage();
+  let browser: BenchBrowser | undefined;
+  const stop = async () => {
+    await browser?.close();
+    await server.close();
+  };
+  try {
+    browser = await openBrowser(server.address);
+    return { browser, page: await browser.open(), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+interface PythonFiles {
+  interpreter: string;
+  weights: string;
+  config: string;
+}
+
+/** A Python with PyTorch, and our weights in fp32 for it. */
+async function pythonFiles(checkpoint: Checkpoint): Promise<PythonFiles> {
+  const interpreter = await pythonWith(['numpy', 'torch']);
   const { digest = 'local' } = await modelFiles();
   const folder = join(cacheFolder(), 'bench', `${digest.slice(0, 16)}-fp32`);
   const weights = join(folder, 'model.safetensors');
@@ -103,33 +261,5 @@ async function torch(checkpoint: Checkpoint, threads: number): Promise<Trainer> 
     await writeFile(`${weights}.part`, writeSafetensors(tensors));
     await rename(`${weights}.part`, weights);
   }
-  return childTrainer(python, [path('./peers/train.py'), weights, config, `${threads}`]);
-}
-
-async function page(threads: number): Promise<Trainer> {
-  const server = await servePage();
-  const browser = await openBrowser(server.address);
-  const stop = async () => {
-    await browser.close();
-    await server.close();
-  };
-  try {
-    const page = await browser.open();
-    return {
-      async step() {
-        const stepped = await page.evaluate((threads) => {
-          const { bench } = globalThis as unknown as {
-            bench: { train(threads: number): Promise<Stepped> };
-          };
-          return bench.train(threads);
-        }, threads);
-        const peakBytes = await browser.peakBytes();
-        return peakBytes === undefined ? stepped : { ...stepped, peakBytes };
-      },
-      stop,
-    };
-  } catch (error) {
-    await stop();
-    throw error;
-  }
+  return { interpreter, weights, config };
 }

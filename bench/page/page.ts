@@ -1,6 +1,5 @@
 // A page of the bench, with a worker for the engine it measures; `ask` sends it a question and gives its answer.
 import { compare, type Quality } from '../quality.ts';
-import type { Stepped } from '../training-step.ts';
 import type { Ask, Piece, Told } from './engine.ts';
 import type { Limits } from './limits.worker.ts';
 import LimitsWorker from './limits.worker.ts?worker';
@@ -88,14 +87,14 @@ async function hasGraphics(): Promise<boolean> {
 
 let trainer: Worker | undefined;
 
-/** One step of training. */
-function train(threads: number): Promise<Stepped> {
+/** What a line of the training bench comes to. */
+function train(threads: number, line: string): Promise<object> {
   const worker = (trainer ??= new TrainingWorker({ name: `${threads}` }));
   return new Promise((resolve, reject) => {
     worker.onerror = ({ message }) => reject(new Error(message));
-    worker.onmessage = ({ data }: MessageEvent<Stepped & { error?: string }>) =>
+    worker.onmessage = ({ data }: MessageEvent<{ error?: string }>) =>
       data.error ? reject(new Error(data.error)) : resolve(data);
-    worker.postMessage('step');
+    worker.postMessage(line);
   });
 }
 

@@ -1,7 +1,7 @@
-// Our training in the page, a step for each message, on as many threads as the worker's name says.
+// Our training in the page, a piece of work for each message, on as many threads as the worker's name says.
 import { blobSource, openGguf } from '@rapport/core';
 import { startBackend } from '../../apps/web/src/workers/backend.ts';
-import { trainingStep, type Stepped } from '../training-step.ts';
+import { trainingWork } from '../training-work.ts';
 import { fileOf } from './engine.ts';
 
 const threads = Number(self.name);
@@ -9,19 +9,19 @@ Object.defineProperty(navigator, 'hardwareConcurrency', {
   value: threads <= 4 ? threads : 2 * threads,
 });
 
-let step: Promise<() => Promise<Stepped>> | undefined;
+let work: Promise<ReturnType<typeof trainingWork>> | undefined;
 
-async function start(): Promise<() => Promise<Stepped>> {
+async function start(): Promise<ReturnType<typeof trainingWork>> {
   const checkpoint = await openGguf(blobSource(await fileOf('/model.gguf', false)));
-  return trainingStep(checkpoint, (await startBackend('wasm')).runtime);
+  return trainingWork(checkpoint, (await startBackend('wasm')).runtime);
 }
 
-self.onmessage = () => {
-  step ??= start();
-  void step
-    .then((take) => take())
+self.onmessage = ({ data: line }: MessageEvent<string>) => {
+  work ??= start();
+  void work
+    .then((answer) => answer(line))
     .then(
-      (stepped) => self.postMessage(stepped),
+      (answered) => self.postMessage(answered),
       (error: unknown) => self.postMessage({ error: String(error) }),
     );
 };
