@@ -10,6 +10,7 @@ import { machine } from './machine.ts';
 import { writeReport } from './report.ts';
 import { missingRow, table, type Row } from './rows.ts';
 import { server } from './server.ts';
+import { verdicts, verdictTable } from './targets.ts';
 import { training } from './training.ts';
 
 const suites: Record<string, (quick: boolean, threads: number) => Promise<Row[]>> = {
@@ -47,7 +48,8 @@ for (const suite of chosen) {
   const seconds = Math.round((performance.now() - fromMs) / 1000);
   console.error(`${suite}: ${seconds} s`);
   all.push(...rows);
-  console.log(`\n## ${suite}\n\n${table(rows)}`);
+  const judged = verdictTable(verdicts(rows, suite));
+  console.log(`\n## ${suite}\n\n${table(rows)}${judged && `\n\n${judged}`}`);
   // After every suite: a later one that ends the process leaves what there is.
   if (values.json) await writeFile(values.json, `${JSON.stringify(all, null, 2)}\n`);
   if (report) {

@@ -71,6 +71,7 @@ test('a report keeps what people wrote and has table, ratios and drawing', async
     expect(text).toContain('Written by a person.');
     expect(text).toContain('Made by `c` in 3 s. Two cores.');
     expect(text).toMatch(/decode\s+\| own SIMD kernels \| wllama\s+\| 2.00/);
+    expect(text).toMatch(/Targets: 0 met, 0 not met, \d+ not measured/);
     expect(await readFile(join(folder, 'images', 'bench-inference.svg'), 'utf8')).toContain('<svg');
   } finally {
     await rm(folder, { recursive: true });

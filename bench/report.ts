@@ -1,11 +1,13 @@
-// docs/benchmarks.md: one section per suite, replaced by each run, with a table, ratios and a drawing. What
-// people wrote between the sections stays.
+// docs/benchmarks.md: one section per suite, replaced by each run, with a table, ratios, a drawing and
+// what it says of the targets. What people wrote between the sections stays.
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { threeDigits } from '@rapport/rlhf';
 import { format, resolveConfig } from 'prettier';
 import { chart, type Group } from './chart.ts';
+import { NODE_OWN, OWN, TRAINING_NODE } from './engines.ts';
 import { table, type Row } from './rows.ts';
+import { verdicts, verdictTable } from './targets.ts';
 
 export interface Measured {
   suite: string;
@@ -21,7 +23,7 @@ const TITLES: Record<string, string> = {
   server: 'Server',
 };
 /** Whom others are compared with. */
-const OWN = ['own SIMD kernels', 'Node: own SIMD kernels', 'own autodiff, Node'];
+const OURS = [OWN, NODE_OWN, TRAINING_NODE];
 
 /** Puts a run into a report, and its drawing beside it under images/. */
 export async function writeReport(path: string, measured: Measured): Promise<void> {
@@ -43,12 +45,14 @@ function section(
 ): string {
   const title = TITLES[suite] ?? suite;
   const ratios = ratioTable(rows);
+  const judged = verdictTable(verdicts(rows, suite));
   return [
     `## ${title}`,
     `Made by \`${command}\` in ${seconds} s. ${machine}`,
     ...(groups.length > 0 ? [`![${title}: times and speeds side by side](images/${image})`] : []),
     table(rows),
     ...(ratios ? ['How many times as fast as others our engines are, by medians:', ratios] : []),
+    ...(judged ? [judged] : []),
   ].join('\n\n');
 }
 
@@ -63,7 +67,7 @@ export function replaceSection(text: string, suite: string, content: string): st
 
 /** GFLOP/s and GB/s say how far from the machine's limit, not who is faster. */
 const isSpeed = ({ unit }: Row): boolean => ['tokens/s', 'events/s', 'MB/s'].includes(unit);
-const isTime = ({ unit }: Row): boolean => unit === 'ms';
+const isTime = ({ unit }: Row): boolean => unit === 'ms' || unit === 's';
 const key = ({ workload, metric, unit }: Row): string => `${workload}\n${metric}\n${unit}`;
 
 /** Times and speeds that several engines have, workload by workload. */
@@ -86,11 +90,11 @@ export function ratioTable(rows: readonly Row[]): string {
       row.median !== null && (isTime(row) || isSpeed(row)) && !row.engine.startsWith('limit'),
   );
   const lines = known
-    .filter(({ engine }) => OWN.includes(engine))
+    .filter(({ engine }) => OURS.includes(engine))
     .flatMap((own) =>
       known
         .filter((row) => key(row) === key(own) && row.engine !== own.engine)
-        .filter((row) => isNode(row) === isNode(own) || own.engine.startsWith('own autodiff'))
+        .filter((row) => isNode(row) === isNode(own) || own.engine === TRAINING_NODE)
         .map((row) => {
           const ratio = isTime(own) ? row.median! / own.median! : own.median! / row.median!;
           return `| ${own.workload} | ${own.engine} | ${row.engine} | ${threeDigits(ratio)} |`;
