@@ -661,6 +661,19 @@ test('an earlier adapter that speaks can be undone and deleted beside a newer on
   expect(await db.trainings.toArray()).toMatchObject([{ id: '2' }]);
 });
 
+test('a run that had to end early says why, in both languages', async () => {
+  const run = runOf('1', 'offered');
+  run.outcome!.stopped = 'train/length';
+  await db.trainings.add(run);
+  open([]);
+  app.model.manifest = { name: 'm', format: 'gguf', digest: 'd', files: [] };
+  await page.getByRole('button', { name: 'Teach Rapport' }).click();
+  await expect.element(page.getByText(/replies were becoming much too short/)).toBeVisible();
+  app.language.choose('zh');
+  await expect.element(page.getByText(/回复变得太短了/)).toBeVisible();
+  app.language.choose('en');
+});
+
 test('a run in another tab is told, and is not to be cancelled here', async () => {
   let gone!: () => void;
   const other = new Promise<void>((resolve) => (gone = resolve));

@@ -96,6 +96,8 @@ export interface DpoRecord {
   readonly accuracy: number;
   /** Mean log π_ref − log π per token of the judged replies: KL(π_ref‖π) where the reference spoke them. */
   readonly kl: number;
+  /** Share of the judged replies that the policy would speak before it ended them; NaN where their end is not known. */
+  readonly spoken: number;
   readonly gradientNorm: number;
   readonly ptxRatio: number;
   readonly lr: number;
@@ -212,6 +214,7 @@ export async function* trainDpo(
         margin: margin / count,
         accuracy: right / count,
         kl,
+        spoken: measured.length,
         gradientNorm,
         ptxRatio,
         lr,

@@ -70,7 +70,7 @@ async function teach(
       return trainKto(policy, thumbs, text, whole, undefined, keeping);
     }
     const shown = await policy.withTrunk(pairs.map(([liked]) => liked!));
-    const whole = { ...sftDefaults, batch: 8, epochs: steps, ...config };
+    const whole = { ...sftDefaults, residualDropout: 0, batch: 8, epochs: steps, ...config };
     return trainSft(policy, shown, whole, { keeping });
   };
   const records = [];
@@ -85,24 +85,26 @@ const numbersOf = (adapter: Adapter | undefined) => adapter && [...parametersOf(
 
 describe.each(['dpo', 'kto', 'sft'] as const)('%s', (method) => {
   it('stops at the KL it may have, with the adapter before the update that went too far', async () => {
-    const free = await teach(method, { lrPeak: 0.3, klStop: Infinity, lengthStop: 0 });
+    const free = await teach(method, { lrPeak: 3, klStop: Infinity, lengthStop: 0 });
     expect([free.records.length, free.stopped]).toEqual([6, undefined]);
     const kls = free.records.map(({ kl }) => kl);
     const highest = Math.max(...kls);
     const worst = kls.indexOf(highest);
     const klStop = (highest + Math.max(...kls.slice(0, worst))) / 2;
-    const held = await teach(method, { lrPeak: 0.3, klStop, lengthStop: 0 });
+    const held = await teach(method, { lrPeak: 3, klStop, lengthStop: 0 });
     const codes = held.records.map(({ stopped }) => stopped?.code);
     expect(codes).toEqual([...new Array<undefined>(worst), 'train/kl']);
     expect(held.stopped).toEqual(held.records.at(-1)!.stopped);
     expect(numbersOf(held.adapter)).toEqual(numbersOf(free.after[worst - 1]));
   });
 
-  it('does not return what its only update with an enormous learning rate made', async () => {
-    const { records, stopped, adapter, after } = await teach(method, { lrPeak: 50, steps: 1 });
-    expect(records.map(({ step, of }) => [step, of])).toEqual([
-      [1, 1],
-      [1, 1],
+  it('does not return what its only update made where that went too far', async () => {
+    const wild = { lrPeak: 3, klStop: 0.03, steps: 1 };
+    const { records, stopped, adapter, after } = await teach(method, wild);
+    const course = records.map(({ step, of, stopped: stop }) => [step, of, stop?.code]);
+    expect(course).toEqual([
+      [1, 1, undefined],
+      [1, 1, 'train/kl'],
     ]);
     expect(stopped?.code).toBe('train/kl');
     expect(numbersOf(after[1])).not.toEqual(numbersOf(after[0]));
@@ -116,13 +118,16 @@ describe.each(['dpo', 'kto', 'sft'] as const)('%s', (method) => {
   });
 
   it('stops where it learns to say nothing', async () => {
-    const wish = { lrPeak: 0.03, steps: 60, silent: true, klStop: Infinity };
-    const { records, stopped, adapter, after } = await teach(method, wish);
-    expect(stopped?.code).toBe('train/length');
-    expect(records.length).toBeGreaterThan(2);
-    expect(numbersOf(adapter)).toEqual(numbersOf(after[records.length - 2]));
+    const wish = { lrPeak: 0.03, steps: 12, silent: true, klStop: Infinity };
     const free = await teach(method, { ...wish, lengthStop: 0 });
     expect(free.stopped).toBeUndefined();
+    const shares = free.records.map(({ spoken }) => spoken / free.records[0]!.spoken);
+    const short = shares.findIndex((share) => share < 0.6);
+    expect(short).toBeGreaterThan(1);
+    const held = await teach(method, { ...wish, lengthStop: 0.6 });
+    const codes = held.records.map(({ stopped }) => stopped?.code);
+    expect(codes).toEqual([...new Array<undefined>(short), 'train/length']);
+    expect(numbersOf(held.adapter)).toEqual(numbersOf(free.after[short - 1]));
   });
 });
 

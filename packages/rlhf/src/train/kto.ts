@@ -66,6 +66,8 @@ export interface KtoRecord {
   readonly z: number;
   /** Mean log π_ref − log π per token of the judged replies: KL(π_ref‖π) where the reference spoke them. */
   readonly kl: number;
+  /** Share of the judged replies that the policy would speak before it ended them; NaN where their end is not known. */
+  readonly spoken: number;
   readonly gradientNorm: number;
   readonly ptxRatio: number;
   readonly lr: number;
@@ -208,6 +210,7 @@ export async function* trainKto(
         margin: marginOf(rewards),
         z,
         kl,
+        spoken: measured.length,
         gradientNorm,
         ptxRatio,
         lr,

@@ -45,8 +45,8 @@ export const sftDefaults: SftConfig = {
   loraDropout: 0,
   packing: false,
   rateEvery: 4,
-  klStop: 2,
-  lengthStop: 0.1,
+  klStop: 1,
+  lengthStop: 0.2,
   rank: 8,
   alpha: 16,
   seed: 0,
@@ -64,8 +64,10 @@ export interface SftRecord {
   readonly of: number;
   /** Mean negative log-likelihood per reply token, in nats, under dropout. */
   readonly loss: number;
-  /** That less the same of the reference without dropout: large only where a run breaks. */
+  /** By how much that lead over the same of the reference has grown since the first step, which takes dropout's part out. */
   readonly kl: number;
+  /** Share of the replies that the policy would speak before it ended them; NaN where their end is not known. */
+  readonly spoken: number;
   readonly gradientNorm: number;
   readonly lr: number;
   /** What the adapter is worth after this step, where it was rated. */
@@ -81,6 +83,8 @@ interface Rated {
 
 export interface SftState extends CourseState {
   readonly best?: Rated;
+  /** Loss over that of the reference in the first step. */
+  readonly firstLead?: number | undefined;
 }
 
 export interface SftExtras {
@@ -111,6 +115,7 @@ export async function* trainSft(
   const perEpoch = Math.ceil(rows.length / config.batch);
   const of = perEpoch * (config.epochs ?? (rows.length <= SMALL_SET ? 16 : 3));
   let best = resume?.best;
+  let firstLead = resume?.firstLead;
   const trainer = await policy.trainer(
     config.rank,
     (p) => ({ loss: crossEntropy(p.logprobs, p.input('textWeight', 'float32', ['N'])) }),
@@ -137,7 +142,9 @@ export async function* trainSft(
       }
       const schedule = { kind: 'cosine', warmup: config.warmupSteps, steps: of } as const;
       const lr = step < of ? config.lrPeak * rateAt(step, schedule) : 0;
-      const kl = loss + drawn.reduce((sum, { refSum }) => sum + refSum, 0) / tokens;
+      const lead = loss + drawn.reduce((sum, { refSum }) => sum + refSum, 0) / tokens;
+      firstLead ??= lead;
+      const kl = lead - firstLead;
       const measured = { kl, length: spoken / tokens, worth: loss };
       const { gradientNorm, stopped } = advance(course, gradients, lr, {
         measured,
@@ -157,13 +164,15 @@ export async function* trainSft(
         of,
         loss,
         kl,
+        spoken: measured.length,
         gradientNorm,
         lr,
         ...(rating !== undefined && { rating }),
         ...(stopped && { stopped }),
       };
       if (stopped) return { adapter: course.good, stopped };
-      if (done % everySteps === 0) await save?.({ ...course.state(done), ...(best && { best }) });
+      if (done % everySteps === 0)
+        await save?.({ ...course.state(done), firstLead, ...(best && { best }) });
     }
     return { adapter: best?.adapter ?? adapter };
   } finally {

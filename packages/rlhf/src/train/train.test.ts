@@ -253,7 +253,9 @@ describe('DPO', () => {
       ranks,
     }));
     const run = vi.spyOn(PolicyTrainer.prototype, 'run');
-    const { records } = await collect(trainDpo(policy, prepared, []));
+    const { records } = await collect(
+      trainDpo(policy, prepared, [], { ...dpoDefaults, klStop: Infinity }),
+    );
     // What follows the last step is only measured.
     const drawn = run.mock.calls.slice(0, 201).map(([[row]]) => row!.prompt.join());
     run.mockRestore();
@@ -556,33 +558,43 @@ describe('the pipeline', () => {
     }
   });
 
-  it('measures what its last update made as well', async () => {
-    const wild = { ...spec.ppo, iterations: 1, lrPeak: 1 };
-    const { records, result } = await collect<PipelineRecord, PipelineResult>(
-      runPipeline({ ...spec, ppo: wild }, platform()),
+  /** Runs it, and again from the last state that `is` chooses among those saved. */
+  async function runAndResume(of: PipelineSpec, is: (state: PipelineCheckpoint) => boolean) {
+    const saved: PipelineCheckpoint[] = [];
+    const save = (state: PipelineCheckpoint) => Promise.resolve(void saved.push(state));
+    const whole = await collect<PipelineRecord, PipelineResult>(
+      runPipeline(of, { ...platform(), save }),
     );
-    const steps = records.filter(isPpo);
+    const resume = structuredClone(saved.findLast(is)!);
+    const again = await collect<PipelineRecord, PipelineResult>(
+      runPipeline(of, { ...platform(), resume }),
+    );
+    return { whole, again };
+  }
+
+  it('measures what its last update made as well', async () => {
+    const wild = { ...spec, ppo: { ...spec.ppo, iterations: 1, lrPeak: 1 } };
+    const updated = ({ warmStart, course }: PipelineCheckpoint) =>
+      !!warmStart && course?.step === 1;
+    const { whole, again } = await runAndResume(wild, updated);
+    const steps = whole.records.filter(isPpo);
     expect(steps.map(({ step, stopped }) => [step, stopped?.code])).toEqual([
       [1, undefined],
       [1, 'train/kl'],
     ]);
-    expect([...parametersOf(result.adapter)]).toEqual([...parametersOf(result.warmStart)]);
-    for (const { adapter, stopped } of await killedAnywhere({ ...spec, ppo: wild })) {
-      expect(stopped?.code).toBe('train/kl');
-      expect([...parametersOf(adapter)]).toEqual([...parametersOf(result.adapter)]);
+    for (const { result } of [whole, again]) {
+      expect(result.stopped?.code).toBe('train/kl');
+      expect([...parametersOf(result.adapter)]).toEqual([...parametersOf(whole.result.warmStart)]);
     }
   });
 
   it('begins no reinforcement from a warm start that had to stop', async () => {
-    const wild = { ...spec, dpo: { ...spec.dpo, lrPeak: 50 } };
-    const { records, result } = await collect<PipelineRecord, PipelineResult>(
-      runPipeline(wild, platform()),
-    );
-    expect(result.stopped?.code).toBe('train/kl');
-    expect(records.filter(isPpo)).toEqual([]);
-    for (const { adapter, stopped } of await killedAnywhere(wild)) {
-      expect(stopped).toEqual(result.stopped);
-      expect([...parametersOf(adapter)]).toEqual([...parametersOf(result.adapter)]);
+    const wild = { ...spec, dpo: { ...spec.dpo, klStop: -1 } };
+    const { whole, again } = await runAndResume(wild, ({ warmStart }) => !!warmStart);
+    for (const { records, result } of [whole, again]) {
+      expect(result.stopped?.code).toBe('train/kl');
+      expect(records.filter(isPpo)).toEqual([]);
+      expect([...parametersOf(result.adapter)]).toEqual([...parametersOf(whole.result.warmStart)]);
     }
   });
 
