@@ -1,5 +1,5 @@
 // What scripts rely on: the names in the documents that commands print with --json.
-import { rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { tinyFolder } from '../../../tests/support/tiny-folder.ts';
@@ -54,4 +54,33 @@ test('dataset freeze prints what it promises, and no more; diff and keys show pr
   const id = dataset['id'] as string;
   expect(await printed('dataset', 'diff', id, id)).toMatchObject({ onlyA: [], onlyB: [], both: 1 });
   expect(await printed('keys', 'show')).toMatchObject({ version: 1, roles: { release: {} } });
+});
+
+test('simulate prints what it promises, and no more', async () => {
+  const { data, printed } = await newFolder();
+  const model = await tinyFolder();
+  onTestFinished(() => rm(model, { recursive: true }));
+  const [prompts, annotator, config, out] = ['p.jsonl', 'a.mjs', 'c.json', 'out'].map((name) =>
+    join(data, name),
+  ) as [string, string, string, string];
+  const lines = [...'abcdef'].map((word) => JSON.stringify({ id: word, instruction: word }));
+  await writeFile(prompts, lines.join('\n'));
+  await writeFile(annotator, "export const score = (prompt, reply) => reply.split('a').length;\n");
+  const quick = { iterations: 1, maxTokens: 8, promptsPerIteration: 2, lengthStop: 0 };
+  await writeFile(config, JSON.stringify({ dpo: { minSteps: 2 }, ppo: quick }));
+  const person = ['--annotator', annotator, '--prompts', prompts, '--model', model];
+  const sizes = ['--votes', '16', '--max-tokens', '8', '--config', config, '--out', out];
+  const report = await printed('simulate', ...person, '--method', 'ppo', ...sizes);
+  const numbers = [
+    ...['winRate', 'low', 'high', 'kl', 'nllChange', 'rewardModelAccuracy', 'replyLength'],
+    ...['seconds', 'tokensTrained', 'trainSeconds', 'usablePairs', 'votes', 'baseReplyLength'],
+    ...['ended', 'baseEnded', 'empty', 'baseEmpty', 'repeated', 'baseRepeated'],
+  ];
+  for (const name of numbers) expect(report[name], name).toEqual(expect.any(Number));
+  const rest = ['method', 'lengthControlled', 'warmStart'];
+  expect(namesOf(report)).toEqual([...numbers, ...rest].sort());
+  expect(report['votes']).toBe(16);
+  const written = JSON.parse(await readFile(join(out, 'report.json'), 'utf8')) as object;
+  expect(written).toMatchObject(report);
+  expect(await readdir(join(out, 'adapter'))).toContain('adapter_model.safetensors');
 });

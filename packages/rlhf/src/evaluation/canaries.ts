@@ -93,7 +93,7 @@ const LOOP_REPEATS = 3;
 const LOOP_TOKENS = 24;
 
 /** Whether some stretch of the tokens is said again and again. */
-function loops(tokens: readonly number[]): boolean {
+export function loops(tokens: readonly number[]): boolean {
   for (let period = 1; period * LOOP_REPEATS <= tokens.length; period++) {
     const needed = Math.max(LOOP_TOKENS, LOOP_REPEATS * period) - period;
     let same = 0;

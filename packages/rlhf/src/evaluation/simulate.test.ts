@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 import { buildTokenizer } from '@rapport/core';
 import { nodeRuntime } from '../../../../tests/support/node-runtime.ts';
 import { tinyCheckpoint } from '../../../../tests/support/tiny.ts';
-import { simulate } from './simulate.ts';
+import { bestOfKl, simulate } from './simulate.ts';
 import type { SimulationRecord, SimulationSpec } from './simulate.ts';
 
 const lines = (count: number) =>
@@ -55,6 +55,38 @@ it('judges the warm start scaled to the distance of the result beside it', async
   expect(control!.low).toBeLessThanOrEqual(control!.winRate);
   expect(Number.isFinite(control!.nllChange)).toBe(true);
   for (const x of [kl, control!.kl]) expect(Number.isFinite(x)).toBe(true);
+});
+
+it('of best-of-N reports the KL that choosing costs, though the policy is the base', async () => {
+  expect(bestOfKl(1)).toBe(0);
+  expect(bestOfKl(4)).toBeCloseTo(0.6362943611, 10);
+  const { kl, nllChange, winRate } = await run({ method: 'bestofn' });
+  // Replies are of 1 to 16 tokens.
+  expect(kl).toBeGreaterThanOrEqual(bestOfKl(4) / 16);
+  expect(kl).toBeLessThan(bestOfKl(4));
+  expect(nllChange).toBe(0);
+  expect(winRate).toBeGreaterThan(0);
+});
+
+it('counts replies that say nothing and replies that say the same again and again', async () => {
+  const checkpoint = await tinyCheckpoint('llama-tied');
+  const tokenizer = await buildTokenizer(checkpoint.tokenizer);
+  const { endOfTurn } = tokenizer;
+  const encode = (text: string) => tokenizer.encode(text);
+  const reply = (tokens: number[]) => ({ prompt: [5], tokens, ended: tokens.at(-1) === endOfTurn });
+  const loop = Array.from({ length: 30 }, (_, i) => encode('ab')[i % 2]!);
+  const said = [reply([endOfTurn]), reply(loop), reply([...encode('abc'), endOfTurn])];
+  const sampled = {
+    voted: Array.from({ length: 6 }, () => said),
+    base: Array.from({ length: 3 }, () => [...said, said[2]!]),
+  };
+  const spec = { method: 'dpo', votes: 18, replies: 3, sampled } as const;
+  const counted = await run(spec);
+  expect(counted).toMatchObject({ baseEmpty: 0.25, baseRepeated: 0.25, baseEnded: 0.75 });
+  for (const share of [counted.empty, counted.repeated]) {
+    expect(share).toBeGreaterThanOrEqual(0);
+    expect(share).toBeLessThanOrEqual(1);
+  }
 });
 
 it('refuses a person whose scores are no numbers', async () => {

@@ -17,6 +17,7 @@ import { featuresOf, rewardOf } from '../train/reward.ts';
 import type { RewardModel } from '../train/reward.ts';
 import { scoreOf, thumbsUp } from './annotator.ts';
 import type { Annotator } from './annotator.ts';
+import { loops } from './canaries.ts';
 import { scaleForKl } from './scaled-control.ts';
 import { comparisonsOf, lengthControlled, meanOver, winsOf } from './win-rate.ts';
 import type { Interval } from './win-rate.ts';
@@ -105,7 +106,7 @@ export interface SimulationResult {
     readonly high: number;
     readonly nllChange: number;
   }[];
-  /** Mean log π/π_ref per token on the policy's own replies. */
+  /** Mean log π/π_ref per token on the policy's own replies; for 'bestofn' `bestOfKl` over their length. */
   readonly kl: number;
   readonly nllChange: number;
   readonly rewardModelAccuracy: number;
@@ -117,6 +118,11 @@ export interface SimulationResult {
   readonly baseReplyLength: number;
   readonly ended: number;
   readonly baseEnded: number;
+  /** Shares of replies without a word, and of those that say some stretch again and again. */
+  readonly empty: number;
+  readonly baseEmpty: number;
+  readonly repeated: number;
+  readonly baseRepeated: number;
   readonly tokensTrained: number;
   readonly trainSeconds: number;
   readonly seconds: number;
@@ -218,7 +224,10 @@ export async function* simulate(
     const count = of * spec.judgedSamples;
     const spoken = yield* booth.speak('judge', judged, count, 2002, result.adapter);
     const tuned = of > 1 ? await bestOf(of, spoken, policy, result.reward!) : spoken;
-    const kl = await klOf(policy, everyFourth(tuned), result.adapter);
+    const kl =
+      of > 1
+        ? bestOfKl(of) / average(tuned.flat().map(({ tokens }) => tokens.length))
+        : await klOf(policy, everyFourth(tuned), result.adapter);
     const judgedAgain = reinforces(spec.method) || spec.frontier;
     const kept = judgedAgain ? await policy.withTrunk(heldOutText, signal) : [];
     const before = await nllOf(policy, kept, null, signal);
@@ -268,8 +277,12 @@ export async function* simulate(
         list.map((reply, k) => ({ score: scores[p]![k]!, words: wordsOf(reply) })),
       );
     };
-    const ended = (list: readonly SampledReply[]) => average(list.map((r) => Number(r.ended)));
-    const sampled = tuned.flat();
+    const share = (list: readonly SampledReply[], is: (reply: SampledReply) => boolean) =>
+      list.filter(is).length / list.length;
+    const isEnded = ({ ended }: SampledReply) => ended;
+    const isEmpty = (reply: SampledReply) => textOf(reply) === '';
+    const isRepeated = ({ tokens }: SampledReply) => loops(tokens);
+    const [sampled, untaught] = [tuned.flat(), base.flat()];
     return {
       result,
       method: spec.method,
@@ -292,9 +305,13 @@ export async function* simulate(
       usablePairs: result.measures.pairs,
       ...(result.stopped && { stopped: result.stopped.code }),
       replyLength: words(sampled),
-      baseReplyLength: words(base.flat()),
-      ended: ended(sampled),
-      baseEnded: ended(base.flat()),
+      baseReplyLength: words(untaught),
+      ended: share(sampled, isEnded),
+      baseEnded: share(untaught, isEnded),
+      empty: share(sampled, isEmpty),
+      baseEmpty: share(untaught, isEmpty),
+      repeated: share(sampled, isRepeated),
+      baseRepeated: share(untaught, isRepeated),
       tokensTrained: result.measures.tokensTrained,
       trainSeconds: result.measures.seconds,
       seconds: (platform.now() - started) / 1000,
@@ -472,6 +489,12 @@ async function bestOf(
     ),
   );
 }
+
+/**
+ * KL per reply, in nats, of the best of n replies to one of them: ln n − (n − 1)/n (arXiv 2009.01325, appendix G.3); at
+ * most that where replies can be equal (arXiv 2401.01879).
+ */
+export const bestOfKl = (n: number): number => Math.log(n) - (n - 1) / n;
 
 /** A quarter of the replies, enough to measure KL on. */
 const everyFourth = (groups: readonly (readonly SampledReply[])[]): SampledReply[] =>
