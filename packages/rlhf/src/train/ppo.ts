@@ -1,6 +1,7 @@
 // PPO-ptx (arXiv 1707.06347, 2203.02155 eq. 2): rollouts → scores with a KL leash → advantages → clipped updates
 // with a mix of ordinary text, one optimiser step for both. RLOO and GRPO replace steps 3 and 4.
-// Left out: a value model of its own depth; V is a linear head on the frozen base's states.
+// Left out: a value model of its own depth; V is a linear head on the frozen base's states. GRPO's KL is in the reward,
+// as everyone's here, and not in the loss as in its paper.
 import { float32, op } from '@rapport/core';
 import type { Adapter } from '@rapport/core';
 import {
