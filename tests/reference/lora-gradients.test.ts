@@ -45,15 +45,14 @@ function expectGradients(found: Parameters, { grads }: Golden): void {
     const g = found.get(`lora.model.layers.${layer}.self_attn.${module}.${side.toLowerCase()}`)!;
     const norm = Math.sqrt(g.reduce((a, x) => a + x * x, 0));
     expect(Math.abs(norm - l2) / l2).toBeLessThan(1e-3);
-    expect(Math.abs(g.reduce((a, x) => a + x, 0) - sum)).toBeLessThan(
-      1e-3 * Math.sqrt(g.length) * l2,
-    );
+    const total = g.reduce((a, x) => a + x, 0);
+    expect(Math.abs(total - sum)).toBeLessThan(1e-3 * Math.max(Math.abs(sum), l2));
     const columns = g.length / 4;
     first8.forEach((x, k) => {
       const [row, column] = side === 'A' ? [0, k] : [Math.floor(k / 4), k % 4];
       const ours = side === 'A' ? g[column * 4 + row]! : g[column * columns + row]!;
       expect(Math.abs(ours - x)).toBeLessThan(
-        3e-3 * Math.max(Math.abs(x), l2 / Math.sqrt(g.length)),
+        1e-3 * Math.max(Math.abs(x), l2 / Math.sqrt(g.length)),
       );
     });
   }
