@@ -10,10 +10,12 @@ interface Case {
   /** Differentiated inputs: concrete shapes, and their symbolic form where they differ. */
   readonly shapes: readonly (readonly number[])[];
   readonly named?: readonly Shape[];
-  /** Range of the numbers fed; default −1 to 1. */
+  /** Range of the numbers fed; `USUAL_RANGE` by default. */
   readonly range?: readonly [number, number];
   build(x: readonly Value[], graph: Graph): Value;
 }
+
+const USUAL_RANGE: readonly [number, number] = [-1, 1];
 
 const unary = (word: (x: Value) => Value, range?: readonly [number, number]): Case[] => [
   { shapes: [[2, 3]], ...(range && { range }), build: ([x]) => word(x!) },
@@ -482,7 +484,7 @@ export function testGradients({ start, differences = start, bindsEmpty = true }:
   describe.each(Object.entries(CASES))('the gradient of %s', (_, cases) => {
     it.for(cases.map((c, i) => [i, c.shapes, c] as const))(
       'equals central differences (case %i, shapes %j)',
-      async ([, , { shapes, named, range = [-1, 1], build }], { skip }) => {
+      async ([, , { shapes, named, range = USUAL_RANGE, build }], { skip }) => {
         skip(!bindsEmpty && shapes.flat().includes(0), 'cannot be fed an empty tensor');
         const graph = new Graph();
         const inputs = shapes.map((s, i) => graph.input(`x${i}`, 'float32', named?.[i] ?? s));
