@@ -252,7 +252,7 @@ export class Training {
     const { method, lessons, heldOut, seed } = lesson;
     const id = uuidv7();
     await this.device.measure();
-    const { backend, budgetTokens } = this.device.plan;
+    const { backend, budgetTokens, activationBytes } = this.device.plan;
     const release = this.#releases.current?.adapter ?? null;
     const run: TrainingRun = {
       id,
@@ -262,6 +262,7 @@ export class Training {
       ...(before !== undefined && { before }),
       order: {
         ...{ id, manifest: manifest!, backend, budgetTokens, release },
+        ...(activationBytes !== undefined && { activationBytes }),
         ...{ method, lessons, heldOut, seed },
       },
       stage: 'opening',

@@ -69,7 +69,7 @@ describe('the plan', () => {
       'memory that was full at the next run',
       trial('wasm', 2, grown, { full: true }),
       16,
-      256,
+      448,
       false,
     ],
     [
@@ -96,10 +96,25 @@ describe('the plan', () => {
     ['no time at all', trial('wasm', 0, grown), 16, 1024, true],
     ['graphics that bore the largest run', trial('webgpu', 0.5, [[1024, 90]]), 8, 1024, true],
     ['graphics too slow to try more', trial('webgpu', 9, [[256, 90]]), 8, 448, true],
-    ['graphics that was full', trial('webgpu', 1, [[256, 90]], { full: true }), 8, 128, false],
+    ['graphics that was full', trial('webgpu', 1, [[256, 90]], { full: true }), 8, 256, false],
     ['graphics in a small device', trial('webgpu', 1, [[1024, 90]]), 4, 1024, false],
   ])('%s', (_, one, deviceGb, budgetTokens, fullRound) => {
     expect(planOf([one], { deviceGb })).toMatchObject({ budgetTokens, fullRound });
+  });
+
+  test('where memory is short, layers keep no more than the largest run that fits', () => {
+    const kept = (one: Trial, hints = {}) => planOf([one], hints)!.activationBytes;
+    const [ample, little] = [{ deviceGb: 16 }, { deviceGb: 3 }];
+    expect(kept(trial('wasm', 2, grown), ample)).toBeUndefined();
+    expect(kept(trial('webgpu', 2, [[1024, 90]]), ample)).toBeUndefined();
+    const { budgetTokens, activationBytes, speed } = planOf([trial('wasm', 2, grown)], little)!;
+    // 1.27 MB a token, and rows that are not cut in half to fit.
+    expect(budgetTokens).toBeGreaterThan(400);
+    expect(activationBytes! / budgetTokens / MB).toBeCloseTo(1.27, 1);
+    expect(speed!.tokenMs).toBeGreaterThan(2);
+    expect(kept(trial('webgpu', 1, [[256, 90]], { full: true }))).toBe(0);
+    expect(kept(trial('wasm', 2, grown), { ...ample, ceilings: { wasm: 224 } })).toBe(0);
+    expect(usualPlan('wasm', { ceilings: { wasm: 224 } }).activationBytes).toBe(0);
   });
 
   test('goes no higher than what was too much before, and offers no full round then', () => {

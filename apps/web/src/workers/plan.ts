@@ -36,6 +36,11 @@ export interface Plan {
   backend: TrainingBackend;
   /** Padded tokens of one run of a graph; two rows that are compared may take up to twice that. */
   budgetTokens: number;
+  /**
+   * What layers may keep for the backward pass, where memory is short: what does not fit is computed again. Missing
+   * where all of it may be kept.
+   */
+  activationBytes?: number;
   /** Whether reward model and PPO are offered. */
   fullRound: boolean;
   /** Missing where nothing was measured. */
@@ -68,6 +73,8 @@ const WASM_BYTES = 0.8 * 4 * GIB;
 const DEVICE_SHARE = 0.6;
 /** Memory grows in steps as large as this. */
 const STEP_BYTES = 96 * 2 ** 20;
+/** A step whose forward pass is computed twice takes so many times as long, at most. */
+const COMPUTED_AGAIN = 4 / 3;
 /** Nothing is planned that is more times as large as what was tried. */
 const FURTHEST = 8;
 /** Sessions that a method opens beside the one that trains: KTO scores meanwhile, PPO also speaks (two halves). */
@@ -81,19 +88,27 @@ export function planOf(trials: readonly Trial[], hints: Hints = {}): Plan | unde
   const [best] = able.sort((a, b) => tokenMsOf(a.runs) - tokenMsOf(b.runs));
   if (!best) return undefined;
   const { backend, loadMs } = best;
-  const tokenMs = tokenMsOf(best.runs);
   const ceiling = hints.ceilings?.[backend];
+  const activationBytes = activationBytesOf(best, hints);
+  const tokenMs = tokenMsOf(best.runs) * (activationBytes === undefined ? 1 : COMPUTED_AGAIN);
   const budgetTokens = Math.min(budgetOf(best, hints), ceiling ?? Infinity);
   const fullRound =
     ceiling === undefined && tokenMs <= SLOWEST_FULL_ROUND_MS && bearsFullRound(best, hints);
-  return { backend, budgetTokens, fullRound, speed: { tokenMs, loadMs } };
+  return {
+    backend,
+    budgetTokens,
+    ...(activationBytes !== undefined && { activationBytes }),
+    fullRound,
+    speed: { tokenMs, loadMs },
+  };
 }
 
 /** Where nothing was measured. */
 export function usualPlan(backend: TrainingBackend, { deviceGb = 8, ceilings = {} }: Hints): Plan {
   const ceiling = ceilings[backend];
   const budgetTokens = Math.min(USUAL_BUDGET, ceiling ?? Infinity);
-  return { backend, budgetTokens, fullRound: ceiling === undefined && deviceGb >= 8 };
+  if (ceiling !== undefined) return { backend, budgetTokens, activationBytes: 0, fullRound: false };
+  return { backend, budgetTokens, fullRound: deviceGb >= 8 };
 }
 
 /** What is tried after there was too little memory for `budgetTokens`. */
@@ -133,10 +148,25 @@ export function lastingTrials(
 
 function budgetOf(trial: Trial, hints: Hints): number {
   const bearable = bearableTokens(trial, hints);
-  const byMemory = bearable >= 2 * LONGEST_ROW ? bearable : bearable / 2;
+  const byMemory = isShort(trial, hints) ? Math.min(bearable, LONGEST_ROW) : bearable;
   // However slow it is: shorter rows would teach less.
   const bySpeed = Math.max(USUAL_BUDGET, RUN_MS / tokenMsOf(trial.runs));
   return Math.floor(Math.min(MOST, bySpeed, Math.max(LEAST, byMemory)));
+}
+
+/** Whether two rows that are compared are more than fits, if all that layers make is kept. */
+const isShort = (trial: Trial, hints: Hints): boolean =>
+  bearableTokens(trial, hints) < 2 * LONGEST_ROW;
+
+/**
+ * Where memory is short, what the largest bearable run takes; nothing on graphics, whose memory cannot be seen, and
+ * where there was too little before.
+ */
+function activationBytesOf(trial: Trial, hints: Hints): number | undefined {
+  if (hints.ceilings?.[trial.backend] !== undefined) return 0;
+  if (!isShort(trial, hints)) return undefined;
+  if (trial.backend === 'webgpu') return 0;
+  return Math.max(0, Math.floor(bearableTokens(trial, hints) * tokenBytesOf(trial)));
 }
 
 /** Tokens of the largest run that the memory allows beside the sessions of KTO. */

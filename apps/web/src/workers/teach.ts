@@ -62,6 +62,8 @@ export interface Lesson {
   seed: number;
   /** Padded tokens of one run of a graph. */
   budgetTokens: number;
+  /** What layers may keep for the backward pass; unlimited by default. */
+  activationBytes?: number;
 }
 
 export interface Classroom {
@@ -108,13 +110,13 @@ export interface Taught extends Trained {
 
 /** Yields progress, returns the adapter. Throws `train/*`, and an AbortError soon after `signal`. */
 export async function* teach(
-  { method, lessons, heldOut, seed, budgetTokens }: Lesson,
+  { method, lessons, heldOut, seed, budgetTokens, activationBytes = Infinity }: Lesson,
   { checkpoint, tokenizer, runtime, release, worked, shelf }: Classroom,
   signal: AbortSignal,
 ): AsyncGenerator<TrainingNews, Taught> {
   const base = release ? foldAdapter(checkpoint, release) : checkpoint;
   const { endOfTurn } = tokenizer;
-  const policy = new Policy(base, runtime, { budgetTokens, endOfTurn });
+  const policy = new Policy(base, runtime, { budgetTokens, activationBytes, endOfTurn });
   const room = roomFor(budgetTokens);
   const cut = cutTo(room);
   const short = (all: readonly Judgement[]) => all.map((one) => shortened(one, room, tokenizer));

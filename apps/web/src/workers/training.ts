@@ -15,6 +15,8 @@ export interface TrainingOrder {
   backend: TrainingBackend;
   /** Padded tokens of one run of a graph; missing in orders of earlier versions. */
   budgetTokens?: number;
+  /** What layers may keep for the backward pass; unlimited where it is missing. */
+  activationBytes?: number;
   /** The release the person talks with: the personal adapter is learned on top of it. */
   release: AdapterRef | null;
   method: TrainingMethod;
