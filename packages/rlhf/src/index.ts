@@ -19,6 +19,7 @@ export { demonstrationRows, ordinaryText, questionOf } from './train/demonstrati
 export type { Demonstration } from './train/demonstrations.ts';
 export { comparedIn, loneVotes, rankingsOf, readBy, thumbsOf } from './train/judgements.ts';
 export { newAdapter, scaleAdapter, shrinkAdapter } from './train/adapter.ts';
+export { trainAllWeights } from './train/all-weights.ts';
 export { NLL_LIMIT, scaleWithin } from './train/scale-within.ts';
 export { cutTo, fitted, partsOf, shortened } from './train/room.ts';
 export type { Room } from './train/room.ts';

@@ -97,3 +97,12 @@ export function addScaled(
     for (let i = 0; i < x.length; i++) sum[i] = sum[i]! + scale * x[i]!;
   }
 }
+
+/** into += from, in place; what `into` has not yet it takes over. */
+export function accumulate(into: Parameters, from: Parameters): void {
+  for (const [name, x] of from) {
+    const sum = into.get(name);
+    if (sum) x.forEach((xi, i) => (sum[i] = sum[i]! + xi));
+    else into.set(name, x);
+  }
+}

@@ -1,10 +1,11 @@
 // The graphs of training. The trunk (layers below the adapter) is constant and is run once per row; the
 // upper part turns its output into log-probabilities of reply tokens, a loss, and gradients.
-import { buildModel, Graph, int64, linearSites, op } from '@rapport/core';
-import type { Dropout, ModelConfig, ModelGraph, Value } from '@rapport/core';
+import { buildModel, Graph, int64, linearSites, op, tensorShapes } from '@rapport/core';
+import type { DType, Dropout, ModelConfig, ModelGraph, Shape, Tensor, Value } from '@rapport/core';
 import { gradients } from '../autodiff/gradients.ts';
 import { withinBudget } from '../autodiff/recompute.ts';
 import type { Sizes } from '../autodiff/recompute.ts';
+import type { Parameters } from '../optim/adamw.ts';
 
 /** Where adapters sit. */
 export interface AdapterPlace {
@@ -83,6 +84,16 @@ export interface LossParts {
   readonly results?: Readonly<Record<string, Value>>;
 }
 
+/** What makes a graph one for training. */
+export interface Training {
+  readonly lossOf: (policy: PolicyOutputs) => LossParts;
+  readonly dropout?: Dropout;
+  /** With it there is `ends` [N]: log π of this token in place of each reply token. */
+  readonly endOfTurn?: number | undefined;
+  /** Layers whose results do not fit are computed again in the backward pass. */
+  readonly memory?: { readonly budgetBytes: number; readonly sizes: Sizes };
+}
+
 /**
  * trunk [B, T, D] → logprobs [N] and hidden [N, 3·D] (`readAt`); with `training`, for hidden, `loss`, `grad.<input>` and
  * `ends`.
@@ -93,39 +104,90 @@ export interface LossParts {
 export function policyGraph(
   config: ModelConfig,
   place: AdapterPlace,
-  training?: {
-    readonly rank: number;
-    readonly lossOf: (policy: PolicyOutputs) => LossParts;
-    readonly dropout?: Dropout;
-    /** With it there is `ends` [N]: log π of this token in place of each reply token. */
-    readonly endOfTurn?: number | undefined;
-    /** Layers whose results do not fit are computed again in the backward pass. */
-    readonly memory?: { readonly budgetBytes: number; readonly sizes: Sizes };
-  },
+  training?: Training & { readonly rank: number },
 ): Graph {
   const graph = new Graph();
   const trunk = graph.input('trunk', 'float32', ['B', 'T', config.hidden]);
   const adapted = new Set(adapterSites(config, place).map((site) => site.path));
   const model = buildModel(graph, config, adapted, training);
+  const scored = score(model, trunk, place.fromLayer);
+  if (training) learn(scored, training, model.adapterInputs);
+  else graph.output('hidden', readAt(scored.select, scored.hidden, scored.depths, config.layers));
+  return graph;
+}
+
+/**
+ * tokens [B, T] → logprobs [N], `loss` and `grad.<weight>` of every weight of the model, for small ones: the weights
+ * are inputs, under their names in the checkpoint. Other inputs are those of `policyGraph`.
+ */
+export function weightsGraph(config: ModelConfig, training: Training): Graph {
+  const graph = new GraphOfFedWeights();
+  const tokens = graph.input('tokens', 'int64', ['B', 'T']);
+  const model = buildModel(graph, config, new Set(), training);
+  const scored = score(model, model.embed(tokens), 0);
+  const names = new Set(tensorShapes(config).keys());
+  learn(
+    scored,
+    training,
+    graph.inputs.filter(({ name }) => names.has(name)),
+  );
+  return graph;
+}
+
+/** A graph whose weights may change from run to run. */
+class GraphOfFedWeights extends Graph {
+  override weight(name: string, dtype: DType, shape: Shape): Value {
+    return this.inputs.find((input) => input.name === name) ?? this.input(name, dtype, shape);
+  }
+}
+
+/** Gradients among what a training graph gave, by the name of their input. */
+export const gradientsIn = (out: Readonly<Record<string, Tensor>>): Parameters =>
+  new Map(
+    Object.entries(out).flatMap(([name, { data }]) =>
+      name.startsWith(GRADIENT) ? [[name.slice(GRADIENT.length), data as Float32Array]] : [],
+    ),
+  );
+
+const GRADIENT = 'grad.';
+
+interface Scored {
+  readonly graph: Graph;
+  readonly select: Value;
+  readonly logprobOf: (targets: Value) => Value;
+  readonly logprobs: Value;
+  readonly hidden: Value;
+  /** The input of the first layer, and the output of every one. */
+  readonly depths: readonly Value[];
+}
+
+/** Layers `from` on over `start`, and log π of the replies, an output. */
+function score(model: ModelGraph, start: Value, from: number): Scored {
+  const { graph } = model;
   const select = graph.input('select', 'int64', ['N', 2]);
   const targets = graph.input('targets', 'int64', ['N']);
   const inverseTemperature = graph.input('inverseTemperature', 'float32', []);
-  const depths = depthsOf(model, trunk, place.fromLayer);
-  const layers = depths.slice(1).map((to, i) => ({ from: depths[i]!, to }));
-  const recompute = training?.memory ? withinBudget(graph, layers, training.memory) : [];
+  const depths = depthsOf(model, start, from);
   const hidden = model.finalNorm(op.gatherND(depths.at(-1)!, select));
   const logprobOf = tokenLogprobs(op.mul(hidden, inverseTemperature), model.head());
   const logprobs = logprobOf(targets);
   graph.output('logprobs', logprobs);
-  if (!training) {
-    graph.output('hidden', readAt(select, hidden, depths, config.layers));
-    return graph;
-  }
+  return { graph, select, logprobOf, logprobs, hidden, depths };
+}
+
+/** Adds the loss and its gradients for `trained` and for what the loss trains beside. */
+function learn(
+  { graph, logprobOf, logprobs, hidden, depths }: Scored,
+  { lossOf, endOfTurn, memory }: Training,
+  trained: readonly Value[],
+): void {
+  const layers = depths.slice(1).map((to, i) => ({ from: depths[i]!, to }));
+  const recompute = memory ? withinBudget(graph, layers, memory) : [];
   const {
     loss,
     parameters = [],
     results = {},
-  } = training.lossOf({
+  } = lossOf({
     graph,
     logprobs,
     hidden,
@@ -137,16 +199,14 @@ export function policyGraph(
     input: (name, dtype, shape) => graph.input(name, dtype, shape),
   });
   graph.output('loss', loss);
-  const { endOfTurn } = training;
   if (endOfTurn !== undefined) {
     graph.output('ends', logprobOf(graph.constant(int64([1], [endOfTurn]))));
   }
   for (const [name, value] of Object.entries(results)) graph.output(name, value);
-  const trained = [...model.adapterInputs, ...parameters];
-  gradients(loss, trained, { recompute }).forEach((g, i) =>
-    graph.output(`grad.${trained[i]!.name}`, g),
+  const all = [...trained, ...parameters];
+  gradients(loss, all, { recompute }).forEach((g, i) =>
+    graph.output(`${GRADIENT}${all[i]!.name}`, g),
   );
-  return graph;
 }
 
 /**

@@ -12,9 +12,9 @@ import type {
   Tensor,
   Value,
 } from '@rapport/core';
-import { addScaled } from '../optim/adamw.ts';
+import { accumulate } from '../optim/adamw.ts';
 import type { Parameters } from '../optim/adamw.ts';
-import { adapterSites, policyGraph, statesGraph, trunkGraph } from './policy-graph.ts';
+import { adapterSites, gradientsIn, policyGraph, statesGraph, trunkGraph } from './policy-graph.ts';
 import type { AdapterPlace, LossParts, PolicyOutputs } from './policy-graph.ts';
 import { plainReading, readingFeeds } from './readings.ts';
 import { batchesOf, Layout, lengthOf } from './rows.ts';
@@ -299,15 +299,11 @@ export class PolicyTrainer {
       ...feeds,
     });
     const scale = adapter.alpha / adapter.rank;
-    for (const [name, tensor] of Object.entries(out)) {
-      if (!name.startsWith('grad.')) continue;
-      const parameter = name.slice('grad.'.length);
-      const g = tensor.data as Float32Array;
-      if (parameter.endsWith('.b') && parameter.startsWith('lora.'))
-        g.forEach((x, i) => (g[i] = x * scale));
-      if (into.has(parameter)) addScaled(into, new Map([[parameter, g]]), 1);
-      else into.set(parameter, g);
+    const gradients = gradientsIn(out);
+    for (const [name, g] of gradients) {
+      if (name.endsWith('.b') && name.startsWith('lora.')) g.forEach((x, i) => (g[i] = x * scale));
     }
+    accumulate(into, gradients);
     return out;
   }
 
