@@ -1,7 +1,7 @@
 // The canaries of this server (canaries.jsonl), put to adapters while they are trained and when they are measured.
 import { readFile } from 'node:fs/promises';
 import type { Adapter, Checkpoint, Runtime, Tokenizer } from '@rapport/core';
-import { askCanaries, compareAnswers, Speaker } from '@rapport/rlhf';
+import { askCanaries, compareAnswers, placeOf, Speaker } from '@rapport/rlhf';
 import type { Answer, Canary, CanaryResult } from '@rapport/rlhf';
 
 /** The base needs 30 at most; whoever likes long answers may need more, and ends them all the same. */
@@ -45,7 +45,7 @@ export class Canaries {
     if (known) return known;
     const { checkpoint, runtime, tokenizer } = this.#model;
     const { endOfTurn } = tokenizer;
-    const fromLayer = Math.floor(checkpoint.config.layers / 2);
+    const { fromLayer } = placeOf(checkpoint.config, [adapter]);
     const speaker = await Speaker.create(checkpoint, runtime, { endOfTurn, fromLayer });
     const answers = (speaking: Adapter | null) =>
       askCanaries(

@@ -59,7 +59,7 @@ const train: Training = async function* (spec, folder, signal) {
   const limits = gateLimitsOf(spec.config['gate']);
   const resume = await loadCheckpoint(spec.checkpoint);
   // Checked when the run was started (config.ts).
-  const { nllLimit, reward, dpo, ppo, kto, sft } = spec.config as Partial<PipelineSpec>;
+  const { nllLimit, place, reward, dpo, ppo, kto, sft } = spec.config as Partial<PipelineSpec>;
   const result = yield* runPipeline(
     {
       rankings,
@@ -70,6 +70,7 @@ const train: Training = async function* (spec, folder, signal) {
       method: spec.kind,
       seed: spec.seed,
       ...(nllLimit !== undefined && { nllLimit }),
+      ...(place && { place }),
       ...(reward && { reward }),
       ...(dpo && { dpo }),
       ...(ppo && { ppo }),

@@ -20,6 +20,7 @@ test('defaults, and what the documents show, are accepted', () => {
     demonstrations: { file: '/path/rows.jsonl', shots: 2 },
     arena: { prompts: 2, maxTokens: 16 },
     text: { mixed: 0, measured: 2 },
+    place: { fromLayer: 0, targets: ['q_proj', 'v_proj'] },
     sft: { epochs: 3, packing: true },
     reward: { heads: 1 },
   };
@@ -43,6 +44,8 @@ test.each<[string, Record<string, unknown>]>([
   ['"ppo" of the config is wrong at temperature', { ppo: { temperature: 0 } }],
   ['"ppo" of the config is wrong at lrPeak', { ppo: { lrPeak: '6e-4' } }],
   ['"reward" of the config is wrong at heads', { reward: { heads: 0 } }],
+  ['"place" of the config is wrong at fromLayer', { place: { fromLayer: -1 } }],
+  ['"place" of the config is wrong at targets', { place: { targets: [] } }],
   ['"arena" of the config is wrong at prompts', { arena: { prompts: 0 } }],
   ['"text" of the config is wrong at mixd', { text: { mixd: 1 } }],
   ['"demonstrations" of the config is wrong at file', { demonstrations: { file: '' } }],

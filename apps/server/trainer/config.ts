@@ -22,10 +22,15 @@ const limits = { klStop: number, lengthStop: amount };
 const shared = { ...limits, ptxBalance: amount, ptxRows: whole, seed: integer };
 
 /** Rules for every hyper-parameter of a stage, and for no other. */
-type RulesOf<Stage extends 'reward' | 'dpo' | 'ppo' | 'kto' | 'sft'> = Record<
+type RulesOf<Stage extends 'place' | 'reward' | 'dpo' | 'ppo' | 'kto' | 'sft'> = Record<
   keyof NonNullable<PipelineSpec[Stage]>,
   v.GenericSchema
 >;
+
+const place: RulesOf<'place'> = {
+  fromLayer: whole,
+  targets: v.pipe(v.array(v.string()), v.minLength(1)),
+};
 
 const reward: RulesOf<'reward'> = {
   heads: count,
@@ -113,6 +118,7 @@ const group = (rules: Record<string, v.GenericSchema>) =>
   );
 
 const GROUPS = {
+  place: group(place),
   reward: group(reward),
   dpo: group(dpo),
   kto: group(kto),
@@ -127,7 +133,7 @@ const GROUPS = {
 };
 
 /** Groups that say how something is learned. */
-const METHODS = ['reward', 'dpo', 'kto', 'sft', 'ppo'];
+const METHODS = ['place', 'reward', 'dpo', 'kto', 'sft', 'ppo'];
 
 const elsewhere = v.unknown();
 const Config = group({

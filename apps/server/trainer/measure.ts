@@ -1,7 +1,7 @@
 // What a finished adapter is measured by, beside the pipeline's own numbers: the arena against the release in
 // use, golden pairs, canaries. The model is opened once for all three.
 import { readFile } from 'node:fs/promises';
-import { goldenErrors, ownArena, Policy, Speaker } from '@rapport/rlhf';
+import { goldenErrors, ownArena, placeOf, Policy, Speaker } from '@rapport/rlhf';
 import type { ArenaSpec } from '@rapport/rlhf';
 import type { Canaries, OpenModel } from './canaries.ts';
 
@@ -13,8 +13,9 @@ export async function* measure(
   signal: AbortSignal,
 ) {
   const { endOfTurn } = tokenizer;
-  const policy = new Policy(checkpoint, runtime);
-  const { fromLayer } = policy.place;
+  const place = placeOf(checkpoint.config, [spec.adapter, spec.current]);
+  const policy = new Policy(checkpoint, runtime, { place });
+  const { fromLayer } = place;
   const speaker = await Speaker.create(checkpoint, runtime, { endOfTurn, fromLayer });
   const asked = (content: string) =>
     tokenizer.encodeChat([{ role: 'user', content }], { addGenerationPrompt: true });

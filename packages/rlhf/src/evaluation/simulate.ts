@@ -8,6 +8,7 @@ import { nllOf, reinforces, runPipeline } from '../train/pipeline.ts';
 import type { PipelineRecord, PipelineResult, PipelineSpec, Platform } from '../train/pipeline.ts';
 import type { Thumb } from '../train/kto.ts';
 import { Policy } from '../train/policy.ts';
+import { placeIn } from '../train/policy-graph.ts';
 import { pairsOf } from '../train/rankings.ts';
 import type { Ranking } from '../train/rankings.ts';
 import { scaleAdapter } from '../train/adapter.ts';
@@ -51,6 +52,7 @@ export interface SimulationSpec {
   readonly control?: boolean;
   /** Also judge the result turned down and up, where there is a reward model: what reward is worth at which KL. */
   readonly frontier?: boolean;
+  readonly place?: PipelineSpec['place'];
   readonly dpo?: PipelineSpec['dpo'];
   readonly ppo?: PipelineSpec['ppo'];
   readonly kto?: PipelineSpec['kto'];
@@ -201,6 +203,7 @@ export async function* simulate(
       heldOutText,
       method: spec.method,
       seed: spec.seed,
+      ...(spec.place && { place: spec.place }),
       ...(spec.dpo && { dpo: spec.dpo }),
       ...(spec.ppo && { ppo: spec.ppo }),
       ...(spec.kto && { kto: spec.kto }),
@@ -213,7 +216,7 @@ export async function* simulate(
 
   // The person judges, on prompts kept apart.
   const booth = await Booth.open(spec, platform, signal);
-  const policy = new Policy(checkpoint, runtime);
+  const policy = new Policy(checkpoint, runtime, { place: spec.place });
   try {
     const baseScores = scoresOf(judged, base);
     const winsAgainstBase = (replies: BaseSamples['base']) =>
@@ -344,11 +347,11 @@ class Booth {
   }
 
   static async open(
-    { maxTokens }: SimulationSpec,
+    { maxTokens, place }: SimulationSpec,
     { checkpoint, runtime, endOfTurn, tokenizer }: SimulationPlatform,
     signal?: AbortSignal,
   ): Promise<Booth> {
-    const fromLayer = Math.floor(checkpoint.config.layers / 2);
+    const { fromLayer } = placeIn(checkpoint.config, place);
     const speaker = await Speaker.create(checkpoint, runtime, { endOfTurn, fromLayer });
     return new Booth(speaker, tokenizer, {
       temperature: TEMPERATURE,

@@ -14,6 +14,7 @@ import { ktoDefaults, trainKto } from './kto.ts';
 import type { KtoConfig, KtoRecord, Thumb } from './kto.ts';
 import { logprobOf, Policy } from './policy.ts';
 import type { RowScore, RowStates } from './policy.ts';
+import type { AdapterPlace } from './policy-graph.ts';
 import { ppoDefaults, trainPpo } from './ppo.ts';
 import type { PpoConfig, PpoRecord, PpoState } from './ppo.ts';
 import { pairsOf, withoutUnequalEnds } from './rankings.ts';
@@ -50,6 +51,8 @@ export interface PipelineSpec {
   /** The most that held-out NLL may grow, relatively: an adapter that costs more is scaled down. 0.03 by default. */
   readonly nllLimit?: number;
   readonly seed: number;
+  /** Which layers and linears the adapter changes; by default all linears of the upper half. */
+  readonly place?: Partial<AdapterPlace>;
   readonly reward?: RewardOptions;
   readonly dpo?: Partial<DpoConfig>;
   readonly ppo?: Partial<PpoConfig>;
@@ -135,7 +138,11 @@ export async function* runPipeline(
   const started = platform.now();
   const { checkpoint, runtime, endOfTurn } = platform;
   const { activationBytes = Infinity } = platform;
-  const policy = new Policy(checkpoint, runtime, { activationBytes, endOfTurn });
+  const policy = new Policy(checkpoint, runtime, {
+    activationBytes,
+    endOfTurn,
+    place: spec.place,
+  });
   const options = signal ? { signal } : {};
   try {
     yield { stage: 'prepare', step: 0, of: 3 };

@@ -1,7 +1,24 @@
 // The graphs of training. The trunk (layers below the adapter) is constant and is run once per row; the
 // upper part turns its output into log-probabilities of reply tokens, a loss, and gradients.
-import { buildModel, Graph, int64, linearSites, op, tensorShapes } from '@rapport/core';
-import type { DType, Dropout, ModelConfig, ModelGraph, Shape, Tensor, Value } from '@rapport/core';
+import {
+  buildModel,
+  Graph,
+  int64,
+  linearSites,
+  op,
+  RapportError,
+  tensorShapes,
+} from '@rapport/core';
+import type {
+  Adapter,
+  DType,
+  Dropout,
+  ModelConfig,
+  ModelGraph,
+  Shape,
+  Tensor,
+  Value,
+} from '@rapport/core';
 import { gradients } from '../autodiff/gradients.ts';
 import { withinBudget } from '../autodiff/recompute.ts';
 import type { Sizes } from '../autodiff/recompute.ts';
@@ -9,7 +26,7 @@ import type { Parameters } from '../optim/adamw.ts';
 
 /** Where adapters sit. */
 export interface AdapterPlace {
-  /** First adapted layer; everything below is the trunk. */
+  /** First adapted layer. */
   readonly fromLayer: number;
   /** Endings of module paths (`q_proj`); all seven linears by default. */
   readonly targets?: readonly string[];
@@ -18,9 +35,46 @@ export interface AdapterPlace {
 /** The module paths an adapter at this place covers, in model order. */
 export function adapterSites(config: ModelConfig, { fromLayer, targets }: AdapterPlace) {
   return linearSites(config, fromLayer, config.layers).filter(
-    ({ path }) => !targets || targets.some((t) => path.endsWith(t)),
+    ({ path }) => !targets || targets.some((t) => path.endsWith(`.${t}`)),
   );
 }
+
+/** A place where nothing else is said: the upper half of the layers, all linears. */
+export function placeIn(config: ModelConfig, place: Partial<AdapterPlace> = {}): AdapterPlace {
+  const chosen = { fromLayer: halfOf(config), ...place };
+  const within = linearSites(config, chosen.fromLayer, config.layers);
+  if (within.length === 0) throw nowhere(`layer ${chosen.fromLayer}`, `below ${config.layers}`);
+  const lost = chosen.targets?.find((t) => !within.some(({ path }) => path.endsWith(`.${t}`)));
+  const names = new Set(within.map(({ path }) => path.split('.').at(-1)));
+  if (lost !== undefined) throw nowhere(`linear ${lost}`, `of ${[...names].join(', ')}`);
+  return chosen;
+}
+
+const nowhere = (what: string, choice: string) =>
+  new RapportError(
+    'train/bad-place',
+    `The model has no ${what} that an adapter could sit on.`,
+    `Choose one ${choice}.`,
+  );
+
+const halfOf = ({ layers }: ModelConfig): number => Math.floor(layers / 2);
+
+/** Where all of these adapters are heard: as usual, or from the lowest layer that one of them changes. */
+export function placeOf(
+  config: ModelConfig,
+  adapters: readonly (Adapter | null | undefined)[],
+): AdapterPlace {
+  const changed = new Set(adapters.flatMap((adapter) => [...(adapter?.targets.keys() ?? [])]));
+  const all = Array.from({ length: config.layers }, (_, layer) => layer);
+  const lowest = all.find((layer) =>
+    linearSites(config, layer, layer + 1).some(({ path }) => changed.has(path)),
+  );
+  return { fromLayer: Math.min(lowest ?? Infinity, halfOf(config)) };
+}
+
+/** The first layer above the trunk: what is read of the base in the middle is never below it. */
+export const trunkEnd = (config: ModelConfig, { fromLayer }: AdapterPlace): number =>
+  Math.min(fromLayer, halfOf(config));
 
 /** tokens [B, T] → trunk [B, T, D]: the input of layer `to`. */
 export function trunkGraph(config: ModelConfig, to: number): Graph {
@@ -110,9 +164,13 @@ export function policyGraph(
   const trunk = graph.input('trunk', 'float32', ['B', 'T', config.hidden]);
   const adapted = new Set(adapterSites(config, place).map((site) => site.path));
   const model = buildModel(graph, config, adapted, training);
-  const scored = score(model, trunk, place.fromLayer);
-  if (training) learn(scored, training, model.adapterInputs);
-  else graph.output('hidden', readAt(scored.select, scored.hidden, scored.depths, config.layers));
+  const from = trunkEnd(config, place);
+  const scored = score(model, trunk, from);
+  const { select, hidden, depths } = scored;
+  // Layers between trunk and adapter have no backward pass.
+  const learning = { ...scored, depths: depths.slice(place.fromLayer - from) };
+  if (training) learn(learning, training, model.adapterInputs);
+  else graph.output('hidden', readAt(select, hidden, depths, config.layers));
   return graph;
 }
 

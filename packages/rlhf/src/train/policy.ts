@@ -14,7 +14,15 @@ import type {
 } from '@rapport/core';
 import { accumulate } from '../optim/adamw.ts';
 import type { Parameters } from '../optim/adamw.ts';
-import { adapterSites, gradientsIn, policyGraph, statesGraph, trunkGraph } from './policy-graph.ts';
+import {
+  adapterSites,
+  gradientsIn,
+  placeIn,
+  policyGraph,
+  statesGraph,
+  trunkEnd,
+  trunkGraph,
+} from './policy-graph.ts';
 import type { AdapterPlace, LossParts, PolicyOutputs } from './policy-graph.ts';
 import { plainReading, readingFeeds } from './readings.ts';
 import { batchesOf, Layout, lengthOf } from './rows.ts';
@@ -53,7 +61,7 @@ export interface TrainerOptions {
 }
 
 export interface PolicyOptions {
-  readonly place?: AdapterPlace;
+  readonly place?: Partial<AdapterPlace> | undefined;
   /** Padded tokens of one run of a graph. */
   readonly budgetTokens?: number;
   /** What layers may keep for the backward pass; the others compute it again. Unlimited by default. */
@@ -74,6 +82,7 @@ export class Policy {
   readonly #activationBytes: number;
   readonly #endOfTurn: number | undefined;
   readonly #groups: number;
+  readonly #trunkEnd: number;
   #trunk: Promise<Session> | undefined;
   #scorer: Promise<Session> | undefined;
   #reader: Promise<Session> | undefined;
@@ -81,19 +90,20 @@ export class Policy {
   constructor(checkpoint: Checkpoint, runtime: Runtime, options: PolicyOptions = {}) {
     const { config } = checkpoint;
     this.checkpoint = checkpoint;
-    this.place = options.place ?? { fromLayer: Math.floor(config.layers / 2) };
+    this.place = placeIn(config, options.place);
     this.sites = adapterSites(config, this.place);
     this.budgetTokens = options.budgetTokens ?? 1024;
     this.#runtime = runtime;
     this.#activationBytes = options.activationBytes ?? Infinity;
     this.#endOfTurn = options.endOfTurn;
     this.#groups = config.heads / config.kvHeads;
+    this.#trunkEnd = trunkEnd(config, this.place);
   }
 
   /** Rows with their trunk output, in the order given. */
   async withTrunk(rows: readonly Row[], signal?: AbortSignal): Promise<TrunkRow[]> {
     const { config } = this.checkpoint;
-    this.#trunk ??= this.#runtime.load(trunkGraph(config, this.place.fromLayer), this.#weights);
+    this.#trunk ??= this.#runtime.load(trunkGraph(config, this.#trunkEnd), this.#weights);
     const session = await this.#trunk;
     const done = new Map<Row, TrunkRow>();
     for (const batch of batchesOf([...new Set(rows)], same, this.budgetTokens)) {
@@ -148,7 +158,7 @@ export class Policy {
     signal?: AbortSignal,
   ): Promise<T[]> {
     const { config } = this.checkpoint;
-    this.#reader ??= this.#runtime.load(statesGraph(config, this.place.fromLayer), this.#weights);
+    this.#reader ??= this.#runtime.load(statesGraph(config, this.#trunkEnd), this.#weights);
     const feedsOf = (layout: Layout<TrunkRow>) => ({
       ...this.#trunkFeeds(layout),
       select: layout.replies(true)['select']!,
