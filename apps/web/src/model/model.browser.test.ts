@@ -218,3 +218,26 @@ test('an engine that could not load the model is not begun with next time', asyn
   await load();
   expect(port.requests.at(-1)!.verdict).toBeUndefined();
 });
+
+test('after a worker that died while it opened the model, starts are careful until another way is chosen', async () => {
+  const error = new RapportError('workers/crashed', 'The worker stopped.', 'Try again.');
+  port.refused = { digest: OLD.digest, error };
+  await load();
+  expect(model.phase).toBe('failed');
+  port.refused = undefined;
+  await model.start();
+  await load();
+  expect(model.phase).toBe('ready');
+  await model.chooseBackend('auto');
+  await load();
+  expect(port.requests.map(({ afterCrash }) => afterCrash)).toEqual([false, true, true, false]);
+});
+
+test('an engine that says why it does not open the model has not crashed', async () => {
+  const error = new RapportError('runtime/memory', 'No memory.', 'Close other tabs.');
+  port.refused = { digest: OLD.digest, error };
+  await load();
+  port.refused = undefined;
+  await model.start();
+  expect(port.requests.map(({ afterCrash }) => afterCrash)).toEqual([false, false]);
+});

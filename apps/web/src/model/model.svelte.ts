@@ -4,6 +4,7 @@ import { RapportError, type SpokenReply } from '@rapport/core';
 import { recall, remember, type Database } from '../db/database.ts';
 import { errorNote, type ErrorNote } from '../db/error-note.ts';
 import { finish } from '../workers/channel.ts';
+import { hasCrashed } from '../workers/election.ts';
 import type {
   BackendChoice,
   FetchProgress,
@@ -221,9 +222,13 @@ export class Model {
     const backend = this.backend;
     const verdict = lasting(await recall<KeptVerdict>(this.#db, VERDICT_KEY), Date.now());
     const { afterCrash, end } = await beginOpening(this.#db);
-    const opened = await finish(
-      this.inference.openModel({ manifest, backend, verdict, afterCrash }),
-    ).finally(end);
+    const request = { manifest, backend, verdict, afterCrash };
+    const opening = finish(this.inference.openModel(request));
+    await opening.then(
+      () => end(),
+      (error) => end(hasCrashed(error)),
+    );
+    const opened = await opening;
     this.opened = opened;
     if (opened.reason === 'fell-back') await remember(this.#db, VERDICT_KEY, null);
     else if (opened.verdict?.calm && !verdict) {

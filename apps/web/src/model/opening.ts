@@ -13,8 +13,8 @@ type State = 'open' | 'crashed' | 'never';
 export interface Opening {
   /** A start died while opening; it counts until `forgetCrash`. */
   readonly afterCrash: boolean;
-  /** The model is open, or why it is not is known. */
-  end(): Promise<void>;
+  /** The model is open, or why it is not is known: `crashed` when the worker that opened it died. */
+  end(crashed?: boolean): Promise<void>;
 }
 
 /** Notes that a model is being opened. */
@@ -34,9 +34,9 @@ export async function beginOpening(db: Database): Promise<Opening> {
   addEventListener('pagehide', leave, { once: true });
   return {
     afterCrash,
-    async end() {
+    async end(crashed = false) {
       removeEventListener('pagehide', leave);
-      await remember(db, STATE_KEY, afterCrash ? 'crashed' : 'never');
+      await remember(db, STATE_KEY, afterCrash || crashed ? 'crashed' : 'never');
       await letGo();
     },
   };

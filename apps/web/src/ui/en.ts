@@ -91,7 +91,7 @@ export const en = {
     'fell-back': 'The faster way of computing did not start on this device.',
     'device-lost': 'The graphics processor was taken away, so the processor computes.',
     'after-crash':
-      'The last start ended while loading, so the setting that needs least is used. Choose another in the settings.',
+      'The last start ended while loading, so as little memory as possible is used: one thread, and shorter conversations. Choose another way in the settings.',
   },
   elsewhere: 'in another tab',
   elsewhereNote:

@@ -41,6 +41,7 @@ export const zh: Catalogue = {
     'model/file-missing': '模型缺少一个文件。请让服务器的管理员发布完整的文件夹。',
     'model/closed': '模型还没有打开。请等它准备好。',
     'model/absent': '模型还不在这台设备上。请继续下载，然后重试。',
+    'workers/not-started': '计算模型的线程没有启动。请检查网络，然后重新加载页面。',
     'workers/crashed': '计算模型的线程停止了。请重新加载页面；如果再次发生，请先关闭其他标签页。',
     'workers/unexpected': '出了点问题。请重新加载页面后再试。',
     'workers/thread':
@@ -122,7 +123,8 @@ export const zh: Catalogue = {
     'no-webgpu': '此浏览器不支持 WebGPU，因此使用处理器。',
     'fell-back': '更快的计算方式未能在此设备上启动。',
     'device-lost': '显卡不可用了，因此改由处理器计算。',
-    'after-crash': '上次启动在加载时中断，因此使用占用最少的设置。您可以在设置中另选。',
+    'after-crash':
+      '上次启动在加载时中断，因此尽量少用内存：只用一个线程，对话也更短。您可以在设置中另选。',
   },
   elsewhere: '由另一个标签页计算',
   elsewhereNote: '回复由此页面的另一个标签页计算。关闭那个标签页后，此标签页会接手并继续。',

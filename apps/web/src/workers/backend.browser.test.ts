@@ -17,8 +17,20 @@ test('a model that the fastest engine fails to load is opened on our own kernels
   expect(on.verdict).toBeUndefined();
 });
 
-test('after a crash a model in fp32 is opened on one thread of the processor', async () => {
+test('after a crash a model in fp32 is opened small, on one thread of the processor', async () => {
   const request = { choice: 'webgpu', checkpoint: checkpointOf('F32'), afterCrash: true } as const;
-  const on = await openOnBackend(request, async () => undefined);
-  expect(on).toMatchObject({ backend: { name: 'WASM fp32', threads: 1 }, reason: 'after-crash' });
+  const on = await openOnBackend(request, async (_, small) => ({ small }));
+  const backend = { name: 'WASM fp32', threads: 1 };
+  expect(on).toMatchObject({ backend, reason: 'after-crash', opened: { small: true } });
+});
+
+test('after a crash a model that our own kernels fail to load is opened small on the next engine', async () => {
+  const request = { choice: 'auto', checkpoint: checkpointOf('Q4_0'), afterCrash: true } as const;
+  let tries = 0;
+  const on = await openOnBackend(request, async (_, small) => {
+    if (++tries === 1) throw new Error('bad_alloc');
+    return { small };
+  });
+  const backend = { name: 'WASM fp32', threads: 1 };
+  expect(on).toMatchObject({ backend, reason: 'after-crash', opened: { small: true } });
 });

@@ -28,17 +28,20 @@ export interface OpenedOn<T> {
   opened: T;
 }
 
-/** Chooses and starts a backend for a checkpoint; where it cannot be opened on it, the next best one. */
+/**
+ * Chooses and starts a backend for a checkpoint; where it cannot be opened on it, the next best one. `small` asks for
+ * as little memory as can be.
+ */
 export async function openOnBackend<T>(
   request: BackendRequest,
-  open: (runtime: Runtime) => Promise<T>,
+  open: (runtime: Runtime, small: boolean) => Promise<T>,
 ): Promise<OpenedOn<T>> {
   const { checkpoint } = request;
   const quantised = [...checkpoint.tensors.values()].some(({ format }) => format.startsWith('Q'));
   const { way, backend, opened } = await firstThatOpens(
     await waysOf({ ...request, quantised }, fastest),
-    ({ engine, threads }) => startBackend(engine, checkpoint, threads),
-    ({ runtime }) => open(runtime),
+    ({ engine, small }) => startBackend(engine, checkpoint, small ? 1 : threadCount()),
+    ({ runtime }, { small = false }) => open(runtime, small),
   );
   return { backend, reason: reasonFor(way, backend), verdict: way.verdict, opened };
 }

@@ -223,5 +223,9 @@ export class Election {
 export const isMoved = (error: unknown): boolean =>
   error instanceof RapportError && error.code === 'workers/moved';
 
+/** Whether a call failed because the engine that it was asked of died at its work. */
+export const hasCrashed = (error: unknown): boolean =>
+  error instanceof RapportError && error.code === 'workers/crashed';
+
 const moved = () =>
   new RapportError('workers/moved', 'Another engine computes from now on.', 'Ask it again.');

@@ -11,6 +11,7 @@ import {
   type SpokenToken,
 } from '@rapport/core';
 import { openOnBackend } from './backend.ts';
+import { cacheRoom } from './cache-room.ts';
 import type { OpenedModel, OpenRequest } from './inference.ts';
 import { openCheckpoint } from './open-checkpoint.ts';
 
@@ -33,7 +34,10 @@ export class Speaker {
     const tokenizer = await buildTokenizer(checkpoint.tokenizer);
     const on = await openOnBackend(
       { choice, checkpoint, verdict, afterCrash, deviceLost },
-      (runtime) => ChatEngine.create({ checkpoint, tokenizer, runtime }),
+      (runtime, small) => {
+        const room = cacheRoom((navigator as { deviceMemory?: number }).deviceMemory, small);
+        return ChatEngine.create({ checkpoint, tokenizer, runtime, ...room });
+      },
     );
     this.#engine = on.opened;
     this.#voice = { release: null, personal: null };
@@ -42,7 +46,7 @@ export class Speaker {
       reason: on.reason,
       threads: on.backend.threads,
       verdict: on.verdict,
-      contextLength: checkpoint.config.context,
+      contextLength: on.opened.contextLength,
       loadMs: performance.now() - startedMs,
     };
   }

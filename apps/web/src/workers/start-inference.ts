@@ -41,19 +41,17 @@ export function startEngine(
   const name = crypto.randomUUID();
   const worker = startWorker(name);
   let fail!: (error: Error) => void;
+  let listening = false;
   const inference = connect<InferenceService>(worker, (told) => (fail = told));
   worker.addEventListener('message', ({ data }: MessageEvent<EngineNews>) => {
-    if (data.kind === 'listening') events.listening();
+    if (data.kind === 'listening') {
+      listening = true;
+      events.listening();
+    }
     if (data.kind === 'replace') events.replace(data.request);
   });
   worker.addEventListener('error', ({ message }) =>
-    events.crashed(
-      new RapportError(
-        'workers/crashed',
-        `The inference worker stopped: ${message || 'out of memory'}.`,
-        'Try again; if it happens again, close other tabs first.',
-      ),
-    ),
+    events.crashed(listening ? crashed(message) : notStarted(message)),
   );
   const end = (error: Error) => {
     worker.terminate();
@@ -61,3 +59,17 @@ export function startEngine(
   };
   return { name, inference, end };
 }
+
+const crashed = (message: string) =>
+  new RapportError(
+    'workers/crashed',
+    `The inference worker stopped: ${message || 'out of memory'}.`,
+    'Try again; if it happens again, close other tabs first.',
+  );
+
+const notStarted = (message: string) =>
+  new RapportError(
+    'workers/not-started',
+    `The inference worker did not start: ${message || 'its script did not arrive'}.`,
+    'Check the network, then reload the page.',
+  );

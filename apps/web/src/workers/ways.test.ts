@@ -28,9 +28,12 @@ describe('the ways to compute', () => {
     expect(await first({ quantised: false })).toBe(1);
   });
 
-  test('after a crash are the one that needs least, on one thread, whatever was chosen', async () => {
-    const least = { threads: 1, reason: 'after-crash' };
-    expect(await ways({ afterCrash: true })).toEqual([{ engine: 'simd', ...least }]);
+  test('after a crash are small ones of the processor, whatever was chosen', async () => {
+    const least = { small: true, reason: 'after-crash' };
+    expect(await ways({ afterCrash: true })).toEqual([
+      { engine: 'simd', ...least },
+      { engine: 'wasm', ...least },
+    ]);
     const unquantised = { afterCrash: true, quantised: false } as const;
     expect(await ways(unquantised)).toEqual([{ engine: 'wasm', ...least }]);
     expect(await ways({ ...unquantised, choice: 'webgpu' })).toEqual([

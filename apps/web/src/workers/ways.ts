@@ -5,8 +5,8 @@ import type { BackendChoice, Engine, OpenedModel, OpenRequest, Verdict } from '.
 export interface Way {
   engine: Engine;
   reason: OpenedModel['reason'];
-  /** Fewer than this device has. */
-  threads?: number;
+  /** One thread, and less memory for what has been read. */
+  small?: true;
   /** What the device was found to do best; kept, it saves the next trial. */
   verdict?: Verdict;
 }
@@ -24,9 +24,10 @@ export async function waysOf(
   trial: () => Promise<Verdict>,
 ): Promise<Way[]> {
   // In fp32 our kernels read as much as ONNX Runtime does: their place is with blocks.
-  const least: Engine = quantised ? 'simd' : 'wasm';
   const onProcessor: Engine[] = quantised ? ['simd', 'wasm'] : ['wasm'];
-  if (afterCrash) return [{ engine: least, threads: 1, reason: 'after-crash' }];
+  if (afterCrash) {
+    return onProcessor.map((engine): Way => ({ engine, small: true, reason: 'after-crash' }));
+  }
   if (deviceLost) return onProcessor.map((engine): Way => ({ engine, reason: 'device-lost' }));
   if (choice !== 'auto') return [{ engine: choice, reason: 'chosen' }];
   if (!quantised) return [{ engine: 'wasm', reason: 'isolated' }];
@@ -45,12 +46,12 @@ export async function waysOf(
 export async function firstThatOpens<B extends { runtime: Pick<Runtime, 'dispose'> }, T>(
   [way, ...others]: readonly Way[],
   start: (way: Way) => Promise<B>,
-  open: (backend: B) => Promise<T>,
+  open: (backend: B, way: Way) => Promise<T>,
 ): Promise<{ way: Way; backend: B; opened: T }> {
   let backend: B | undefined;
   try {
     backend = await start(way!);
-    return { way: way!, backend, opened: await open(backend) };
+    return { way: way!, backend, opened: await open(backend, way!) };
   } catch (error) {
     await backend?.runtime.dispose?.().catch(() => undefined);
     if (others.length === 0) throw error;

@@ -1,0 +1,28 @@
+// How much of a device keys and values may take: what is kept of all that was read, and one conversation.
+// Browsers that do not say how much memory there is are taken for a usual device.
+
+export interface CacheRoom {
+  /** Of what was read, branches and other conversations included. */
+  cacheBytes: number;
+  /** Of one conversation, which may be longer than what is kept beside others. */
+  sequenceBytes: number;
+}
+
+const USUAL_GB = 4;
+/** 3,472 tokens of SmolLM2-135M: with weights and page less than 350 MB, however much memory there is. */
+const MOST_KEPT_BYTES = 160e6;
+const KEPT_SHARE = 0.04;
+/** A long conversation read whole is worth more than branches that need not be read again. */
+const SEQUENCE_SHARE = 0.08;
+/** As which a usual device counts when loading has crashed on it. */
+const SMALL_GB = 0.5;
+
+/** The room on a device with `deviceGb` of memory; much less of it where `small`. */
+export function cacheRoom(deviceGb = USUAL_GB, small = false): CacheRoom {
+  const share = small ? Math.min(1, USUAL_GB / deviceGb) * (SMALL_GB / USUAL_GB) : 1;
+  const bytes = share * deviceGb * 1e9;
+  return {
+    cacheBytes: Math.min(MOST_KEPT_BYTES, KEPT_SHARE * bytes),
+    sequenceBytes: SEQUENCE_SHARE * bytes,
+  };
+}
