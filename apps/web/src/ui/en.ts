@@ -84,6 +84,9 @@ export const en = {
   threads: (n: number) => `${n} ${plural(n, 'thread', 'threads')}`,
   backendReason: {
     fastest: 'Chosen because it was the fastest in a short trial on this device.',
+    'computes-right':
+      'Chosen because it was the fastest that computes right: another way gave wrong results in a short trial on this device.',
+    'not-compared': 'Chosen without comparing all: the short trial on this device ran out of time.',
     isolated: 'Chosen because it computes exactly and this page may use several threads.',
     'not-isolated': 'One thread only: this page is not isolated from other sites.',
     chosen: 'You chose it in the settings.',

@@ -117,6 +117,9 @@ export const zh: Catalogue = {
   threads: (n) => `${n} 个线程`,
   backendReason: {
     fastest: '选择它是因为它在此设备的短暂试算中最快。',
+    'computes-right':
+      '选择它是因为它是计算正确的方式中最快的：另一种方式在此设备的短暂试算中结果有误。',
+    'not-compared': '没有比较所有方式就选择了它：此设备上的短暂试算时间不够。',
     isolated: '选择它是因为计算精确，而且此页面可以使用多个线程。',
     'not-isolated': '只有一个线程：此页面没有与其他网站隔离。',
     chosen: '这是您在设置中选择的。',

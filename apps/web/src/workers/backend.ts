@@ -48,7 +48,7 @@ export async function openOnBackend<T>(
 
 function reasonFor({ reason }: Way, { lacking }: Backend): OpenedModel['reason'] {
   if (lacking) return 'no-webgpu';
-  const usual = reason === 'fastest' || reason === 'isolated';
+  const usual = reason === 'fastest' || reason === 'not-compared' || reason === 'isolated';
   return usual && !self.crossOriginIsolated ? 'not-isolated' : reason;
 }
 

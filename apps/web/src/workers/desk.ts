@@ -125,7 +125,8 @@ export class Desk {
    */
   async #goOnWithout(error: unknown): Promise<never> {
     if (!this.#opened || !isDeviceLost(error)) throw error;
-    this.#parts.replace({ ...this.#opened.request, verdict: undefined, deviceLost: true });
+    const { request, model } = this.#opened;
+    this.#parts.replace({ ...request, verdict: model.verdict, deviceLost: true });
     return new Promise(() => undefined);
   }
 

@@ -36,10 +36,16 @@ export interface FetchProgress {
 export type Engine = 'simd' | 'wasm' | 'webgpu';
 export type BackendChoice = 'auto' | Engine;
 
-/** What a short trial on this device found: the fastest engine, and the milliseconds of each. */
+/** What a short trial on this device found: the fastest engine, and the milliseconds of each that computes right. */
 export interface Verdict {
   engine: Engine;
   ms: Partial<Record<Engine, number>>;
+  /** Those that compute wrong here. */
+  wrong: readonly Engine[];
+  /** All engines had their turn before time was up. */
+  whole: boolean;
+  /** Of the trial itself. */
+  tookMs: number;
   /** The device did little else meanwhile: rounds took about the same time. */
   calm: boolean;
 }
@@ -62,6 +68,8 @@ export interface OpenedModel {
   /** Why this backend: a key of the catalogue, since the page says it in the person's language. */
   reason:
     | 'fastest'
+    | 'computes-right'
+    | 'not-compared'
     | 'isolated'
     | 'not-isolated'
     | 'chosen'

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { fastest } from './probe.ts';
+import { fastest, LIMIT_MS } from './probe.ts';
 import type { Trial } from './verdict.ts';
 
 beforeEach(() => void vi.useFakeTimers());
@@ -16,29 +16,40 @@ class Scripted {
   }
 }
 
-const simd: Trial = { engine: 'simd', fastestMs: 3, medianMs: 3 };
+const trialOf = (engine: Trial['engine'], fastestMs: number): Trial => {
+  return { engine, fastestMs, medianMs: fastestMs, wrong: false };
+};
 
-test('a trial that never says anything ends with the engine that needs least', async () => {
+test('a trial takes half a second at most', () => {
+  expect(LIMIT_MS).toBeLessThanOrEqual(500);
+});
+
+test('one that never says anything is cut off with the engine that needs least', async () => {
   const silent = new Scripted();
   const verdict = fastest(() => silent);
-  await vi.advanceTimersByTimeAsync(2000);
-  expect(await verdict).toEqual({ engine: 'simd', ms: {}, calm: false });
+  await vi.advanceTimersByTimeAsync(LIMIT_MS);
+  const expected = { engine: 'simd', ms: {}, wrong: [], calm: false, whole: false };
+  expect(await verdict).toEqual({ ...expected, tookMs: LIMIT_MS });
   expect(silent.terminate).toHaveBeenCalledOnce();
 });
 
-test('after the first engine, one that is slow to begin is not waited for', async () => {
+test('one that is slow is cut off with what it has found by then', async () => {
   const worker = new Scripted();
   const verdict = fastest(() => worker);
-  worker.say(simd);
-  await vi.advanceTimersByTimeAsync(500);
-  expect(await verdict).toEqual({ engine: 'simd', ms: { simd: 3 }, calm: true });
+  await vi.advanceTimersByTimeAsync(LIMIT_MS - 1);
+  worker.say(trialOf('simd', 3));
+  await vi.advanceTimersByTimeAsync(1);
+  const found = { engine: 'simd', ms: { simd: 3 }, whole: false, tookMs: LIMIT_MS };
+  expect(await verdict).toMatchObject(found);
+  expect(worker.terminate).toHaveBeenCalledOnce();
 });
 
-test('a trial that is done is over at once', async () => {
+test('one that is done is over at once', async () => {
   const worker = new Scripted();
   const verdict = fastest(() => worker);
-  worker.say(simd);
-  worker.say({ engine: 'wasm', fastestMs: 2, medianMs: 2 });
+  await vi.advanceTimersByTimeAsync(120);
+  worker.say(trialOf('simd', 3));
+  worker.say(trialOf('wasm', 2));
   worker.say('done');
-  expect((await verdict).engine).toBe('wasm');
+  expect(await verdict).toMatchObject({ engine: 'wasm', whole: true, tookMs: 120 });
 });

@@ -1,44 +1,64 @@
 import { describe, expect, test } from 'vitest';
-import { lasting, verdictOf } from './verdict.ts';
+import type { Engine, Verdict } from './inference.ts';
+import { lasting, verdictOf, type Trial } from './verdict.ts';
 
 const DAY_MS = 24 * 3_600_000;
 
+const trialOf = (engine: Engine, fastestMs: number, medianMs = fastestMs): Trial => {
+  return { engine, fastestMs, medianMs, wrong: false };
+};
+const wrong = (engine: Engine): Trial => ({ ...trialOf(engine, 1), wrong: true });
+
 describe('a trial', () => {
   test('chooses the engine with the shortest round', () => {
-    const trials = [
-      { engine: 'simd', fastestMs: 2.5, medianMs: 2.6 },
-      { engine: 'wasm', fastestMs: 2.4, medianMs: 2.9 },
-      { engine: 'webgpu', fastestMs: 9, medianMs: 9 },
-    ] as const;
+    const trials = [trialOf('simd', 2.5, 2.6), trialOf('wasm', 2.4, 2.9), trialOf('webgpu', 9)];
     const ms = { simd: 2.5, wasm: 2.4, webgpu: 9 };
-    expect(verdictOf(trials)).toEqual({ engine: 'wasm', ms, calm: true });
+    expect(verdictOf(trials)).toEqual({ engine: 'wasm', ms, wrong: [], calm: true });
   });
 
   test('does not choose an engine that was not ready in time', () => {
-    expect(verdictOf([{ engine: 'wasm', fastestMs: 3, medianMs: 3 }]).engine).toBe('wasm');
+    expect(verdictOf([trialOf('wasm', 3)]).engine).toBe('wasm');
+  });
+
+  test('does not choose an engine that computes wrong, however fast', () => {
+    const found = verdictOf([wrong('simd'), trialOf('wasm', 3), wrong('webgpu')]);
+    expect(found).toEqual({
+      ...{ engine: 'wasm', ms: { wasm: 3 } },
+      ...{ wrong: ['simd', 'webgpu'], calm: true },
+    });
+    expect(verdictOf([wrong('simd')]).engine).toBe('wasm');
+    expect(verdictOf([wrong('webgpu')]).engine).toBe('simd');
   });
 
   test('chooses the engine that needs least memory where nothing could be measured', () => {
-    expect(verdictOf([])).toEqual({ engine: 'simd', ms: {}, calm: false });
+    expect(verdictOf([])).toEqual({ engine: 'simd', ms: {}, wrong: [], calm: false });
   });
 
   test('is not calm when the rounds of one engine differ much', () => {
-    const wasm = { engine: 'wasm', fastestMs: 3, medianMs: 3 } as const;
-    expect(verdictOf([wasm, { engine: 'simd', fastestMs: 2, medianMs: 3.1 }]).calm).toBe(false);
+    expect(verdictOf([trialOf('wasm', 3), trialOf('simd', 2, 3.1)]).calm).toBe(false);
   });
 });
 
 describe('a kept verdict', () => {
-  const verdict = { engine: 'simd', ms: { simd: 2 }, calm: true } as const;
+  const verdict: Verdict = {
+    ...{ engine: 'simd', ms: { simd: 2 }, wrong: ['webgpu'] },
+    ...{ calm: true, whole: true, tookMs: 400 },
+  };
 
   test('holds for a month', () => {
     expect(lasting({ ...verdict, atMs: 5 }, 5 + 29 * DAY_MS)).toEqual(verdict);
     expect(lasting({ ...verdict, atMs: 5 }, 5 + 31 * DAY_MS)).toBeUndefined();
   });
 
+  test('that was cut off holds for a day', () => {
+    const cutOff = { ...verdict, whole: false };
+    expect(lasting({ ...cutOff, atMs: 5 }, 5 + 0.9 * DAY_MS)).toEqual(cutOff);
+    expect(lasting({ ...cutOff, atMs: 5 }, 5 + 1.1 * DAY_MS)).toBeUndefined();
+  });
+
   test('of a busy moment, or of a version that did not say, does not hold', () => {
     expect(lasting({ ...verdict, calm: false, atMs: 5 }, 6)).toBeUndefined();
-    expect(lasting({ engine: 'simd', ms: {} } as never, 6)).toBeUndefined();
+    expect(lasting({ engine: 'simd', ms: {}, calm: true, atMs: 5 } as never, 6)).toBeUndefined();
     expect(lasting(undefined, 6)).toBeUndefined();
   });
 });

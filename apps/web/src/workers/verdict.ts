@@ -6,6 +6,8 @@ export interface Trial {
   engine: Engine;
   fastestMs: number;
   medianMs: number;
+  /** It computed something else than a plain loop does. */
+  wrong: boolean;
 }
 
 /** A verdict and when it was made. */
@@ -13,23 +15,31 @@ export type KeptVerdict = Verdict & { atMs: number };
 
 /** Rounds of a device that does little else differ by less. */
 const CALM_SPREAD = 1.5;
+const DAY_MS = 24 * 3_600_000;
 /** Browsers and their engines change. */
-export const LASTS_MS = 30 * 24 * 3_600_000;
+export const LASTS_MS = 30 * DAY_MS;
 
-/** Where nothing could be measured, the engine that needs least. */
-export function verdictOf(trials: readonly Trial[]): Verdict {
-  const ranked = [...trials].sort((a, b) => a.fastestMs - b.fastestMs);
+/** The fastest that computes right; where nothing could be measured, the engine that needs least. */
+export function verdictOf(trials: readonly Trial[]): Omit<Verdict, 'whole' | 'tookMs'> {
+  const wrong = trials.flatMap((trial) => (trial.wrong ? trial.engine : []));
+  const right = trials.filter((trial) => !trial.wrong);
+  const ranked = [...right].sort((a, b) => a.fastestMs - b.fastestMs);
   return {
-    engine: ranked[0]?.engine ?? 'simd',
-    ms: Object.fromEntries(trials.map(({ engine, fastestMs }) => [engine, fastestMs])),
+    engine: ranked[0]?.engine ?? (wrong.includes('simd') ? 'wasm' : 'simd'),
+    ms: Object.fromEntries(right.map(({ engine, fastestMs }) => [engine, fastestMs])),
+    wrong,
     calm:
       trials.length > 0 &&
       trials.every(({ fastestMs, medianMs }) => medianMs <= CALM_SPREAD * fastestMs),
   };
 }
 
-/** What still holds of a kept verdict: one of a busy moment or of long ago is found anew. */
+/**
+ * What still holds of a kept verdict. One of a busy moment or of long ago is found anew, and one that came before all
+ * engines were tried is after a day: what they load may have been brought here since.
+ */
 export function lasting(kept: KeptVerdict | undefined, nowMs: number): Verdict | undefined {
-  if (!kept?.calm || !(nowMs - kept.atMs < LASTS_MS)) return undefined;
-  return { engine: kept.engine, ms: kept.ms, calm: true };
+  if (!kept?.calm || !kept.wrong) return undefined;
+  const { atMs, ...verdict } = kept;
+  return nowMs - atMs < (kept.whole ? LASTS_MS : DAY_MS) ? verdict : undefined;
 }

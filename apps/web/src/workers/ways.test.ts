@@ -2,7 +2,10 @@ import { describe, expect, test } from 'vitest';
 import type { Engine, Verdict } from './inference.ts';
 import { firstThatOpens, waysOf, type Wanted, type Way } from './ways.ts';
 
-const found = (engine: Engine): Verdict => ({ engine, ms: { [engine]: 2 }, calm: true });
+const found = (engine: Engine, ...wrong: Engine[]): Verdict => ({
+  ...{ engine, ms: { [engine]: 2 }, wrong },
+  ...{ calm: true, whole: true, tookMs: 300 },
+});
 
 const ways = (wanted: Partial<Wanted>, best: Engine = 'webgpu') =>
   waysOf({ choice: 'auto', quantised: true, ...wanted }, async () => found(best));
@@ -17,6 +20,26 @@ describe('the ways to compute', () => {
     const engines = async (best: Engine) => (await ways({}, best)).map(({ engine }) => engine);
     expect(await engines('simd')).toEqual(['simd', 'wasm']);
     expect(await engines('wasm')).toEqual(['wasm', 'simd']);
+  });
+
+  test('leave out what computes wrong, and say so', async () => {
+    const on = (wanted: Partial<Wanted>, ...verdict: Parameters<typeof found>) =>
+      waysOf({ choice: 'auto', quantised: true, ...wanted }, async () => found(...verdict));
+    const [best, ...others] = await on({}, 'wasm', 'simd');
+    expect(best).toMatchObject({ engine: 'wasm', reason: 'computes-right' });
+    expect(others).toEqual([]);
+    const kept = { verdict: found('webgpu', 'simd') };
+    for (const wanted of [kept, { ...kept, afterCrash: true }, { ...kept, deviceLost: true }]) {
+      const engines = (await on(wanted, 'simd')).map(({ engine }) => engine);
+      expect(engines).not.toContain('simd');
+      expect(engines.at(-1)).toBe('wasm');
+    }
+  });
+
+  test('are not called the fastest where time was up before all were tried', async () => {
+    const cutOff = { ...found('simd'), whole: false };
+    const [best] = await waysOf({ choice: 'auto', quantised: true }, async () => cutOff);
+    expect(best!.reason).toBe('not-compared');
   });
 
   test('need no trial where an earlier one, the person or the weights decide', async () => {

@@ -25,18 +25,30 @@ export async function waysOf(
 ): Promise<Way[]> {
   // In fp32 our kernels read as much as ONNX Runtime does: their place is with blocks.
   const onProcessor: Engine[] = quantised ? ['simd', 'wasm'] : ['wasm'];
+  const sound = soundOf(onProcessor, verdict);
   if (afterCrash) {
-    return onProcessor.map((engine): Way => ({ engine, small: true, reason: 'after-crash' }));
+    return sound.map((engine): Way => ({ engine, small: true, reason: 'after-crash' }));
   }
-  if (deviceLost) return onProcessor.map((engine): Way => ({ engine, reason: 'device-lost' }));
+  if (deviceLost) return sound.map((engine): Way => ({ engine, reason: 'device-lost' }));
   if (choice !== 'auto') return [{ engine: choice, reason: 'chosen' }];
   if (!quantised) return [{ engine: 'wasm', reason: 'isolated' }];
   const best = verdict ?? (await trial());
-  const others = onProcessor.filter((engine) => engine !== best.engine);
+  const others = soundOf(onProcessor, best).filter((engine) => engine !== best.engine);
   return [
-    { engine: best.engine, reason: 'fastest', verdict: best },
+    { engine: best.engine, reason: reasonFor(best), verdict: best },
     ...others.map((engine): Way => ({ engine, reason: 'fell-back' })),
   ];
+}
+
+function reasonFor({ wrong, whole }: Verdict): Way['reason'] {
+  if (wrong.length > 0) return 'computes-right';
+  return whole ? 'fastest' : 'not-compared';
+}
+
+/** Those that were not found to compute wrong; all, where that would leave none. */
+function soundOf(engines: readonly Engine[], verdict?: Verdict): readonly Engine[] {
+  const sound = engines.filter((engine) => !verdict?.wrong.includes(engine));
+  return sound.length > 0 ? sound : engines;
 }
 
 /**
