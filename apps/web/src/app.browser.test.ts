@@ -7,7 +7,7 @@ import type { App as Parts } from './app.ts';
 import { Chat, SPEAKING_LOCK } from './chat/chat.svelte.ts';
 import { addPrompt, addReplies, blankConversation, DEFAULT_SETTINGS } from './chat/conversation.ts';
 import { Conversations } from './chat/conversations.svelte.ts';
-import { openDatabase, type Database } from './db/database.ts';
+import { openDatabase, recall, remember, type Database } from './db/database.ts';
 import { Model } from './model/model.svelte.ts';
 import type { ReleaseFeed } from './model/release-feed.ts';
 import { Releases } from './model/releases.svelte.ts';
@@ -20,7 +20,7 @@ import { Language } from './ui/language.svelte.ts';
 import { Theme } from './ui/theme.svelte.ts';
 import { Toasts } from './ui/toasts.svelte.ts';
 import { RapportError, type SpeakRequest, type SpokenReply, type SpokenToken } from '@rapport/core';
-import type { Inference } from './workers/inference.ts';
+import type { Inference, OpenedModel, OpenRequest } from './workers/inference.ts';
 import type { StartedTrainer } from './workers/start-training.ts';
 import './ui/tokens.css';
 import './ui/base.css';
@@ -36,9 +36,20 @@ class ScriptedModel {
   /** Words after which the worker fails, once. */
   breaksAfter = Infinity;
   droppedTurns = 0;
+  /** How it was asked to open the model. */
+  opening: OpenRequest[] = [];
 
   constructor(script: string[]) {
     this.script = script;
+  }
+
+  async *isKept() {
+    return true;
+  }
+
+  async *openModel(request: OpenRequest) {
+    this.opening.push(request);
+    return opened;
   }
 
   async *speak(
@@ -172,6 +183,48 @@ test('a tab whose replies are computed in another tab says so', async () => {
   await userEvent.keyboard('{Escape}');
   app.language.choose('zh');
   await expect.element(page.getByText('由另一个标签页计算')).toBeVisible();
+});
+
+/** Opened after a trial in which one engine computed wrong. */
+const opened: OpenedModel = {
+  ...{ backend: 'WASM fp32', reason: 'computes-right', threads: 2 },
+  ...{ contextLength: 2048, loadMs: 900 },
+  verdict: {
+    ...{ engine: 'wasm', ms: { wasm: 3.14 }, wrong: ['simd'] },
+    ...{ calm: true, whole: true, tookMs: 412 },
+  },
+};
+
+test('why this backend computes is said in the chip, and in full in what it opens', async () => {
+  open(['Answer']);
+  app.model.opened = opened;
+  await expect.element(page.getByText('another was wrong', { exact: true })).toBeVisible();
+  await button('About this release').click();
+  const dialog = page.getByRole('dialog', { name: 'About this release' });
+  await expect.element(dialog.getByText(/gave wrong results in a short trial/)).toBeVisible();
+  const trial = /took 0\.4 s\. .*own kernels\): wrong results · .*ONNX Runtime\): 3\.1 ms$/;
+  await expect.element(dialog.getByText(trial)).toBeVisible();
+  await userEvent.keyboard('{Escape}');
+  app.language.choose('zh');
+  await expect.element(page.getByText('另一种有误', { exact: true })).toBeVisible();
+});
+
+test('another backend, chosen in the settings, is that of the next start', async () => {
+  open(['Answer']);
+  await remember(db, 'opening', 'crashed');
+  await button('Settings').click();
+  const choice = page.getByRole('combobox', { name: 'Computes on' });
+  await choice.selectOptions('Processor, fp32 (ONNX Runtime)');
+  await expect.poll(() => recall(db, 'backend')).toBe('wasm');
+  await expect.poll(() => recall(db, 'opening')).toBe('never');
+  await button('Cancel').click();
+  await unmount(component);
+  const model = open(['Answer']);
+  await remember(db, 'model-manifest', { name: 'm', format: 'gguf', digest: 'm', files: [] });
+  await app.model.start();
+  expect(model.opening).toEqual([expect.objectContaining({ backend: 'wasm', afterCrash: false })]);
+  await button('Settings').click();
+  await expect.element(choice).toHaveValue('wasm');
 });
 
 test('a reply says that the oldest turns were left out', async () => {
@@ -572,6 +625,31 @@ test('nothing overflows at 360 pixels', async () => {
   expect(document.documentElement.scrollWidth).toBeLessThanOrEqual(360);
   expect(document.documentElement.scrollHeight).toBeLessThanOrEqual(740);
 });
+
+test.each([360, 390, 481, 640, 801])(
+  'the chip leaves room for the title of the chat at %i pixels',
+  async (width) => {
+    await page.viewport(width, 740);
+    open(['Answer']);
+    await send('A chat with a long name');
+    await expect.element(reply()).toHaveTextContent('Answer');
+    app.model.opened = opened;
+    app.model.speaker = { id: `sha256:${'d'.repeat(64)}`, adapter: 'adapter' };
+    app.model.personal = 'e'.repeat(64);
+    app.model.elsewhere = true;
+    app.releases.stale = true;
+    flushSync();
+    const title = page.getByRole('heading', { name: 'A chat with a long name' }).element();
+    const range = document.createRange();
+    range.setStart(title.firstChild!, 0);
+    range.setEnd(title.firstChild!, 12);
+    const ellipsisPx = 14;
+    const shown = title.getBoundingClientRect().right - ellipsisPx;
+    expect(range.getBoundingClientRect().right).toBeLessThanOrEqual(shown);
+    expect(document.documentElement.scrollWidth).toBeLessThanOrEqual(width);
+    await expect.element(page.getByText('WASM fp32')).toBeInTheDocument();
+  },
+);
 
 test('alternates and the reasons of a vote open in sight, however long the chat', async () => {
   await page.viewport(390, 700);

@@ -96,6 +96,22 @@ export const en = {
     'after-crash':
       'The last start ended while loading, so as little memory as possible is used: one thread, and shorter conversations. Choose another way in the settings.',
   },
+  /** The same in a word or two, for the chip. */
+  backendWord: {
+    fastest: 'fastest here',
+    'computes-right': 'another was wrong',
+    'not-compared': 'not all compared',
+    isolated: 'exact',
+    'not-isolated': 'one thread',
+    chosen: 'your choice',
+    'no-webgpu': 'no WebGPU',
+    'fell-back': 'second choice',
+    'device-lost': 'graphics lost',
+    'after-crash': 'after a crash',
+  },
+  trial: (seconds: string, found: string) => `The trial took ${seconds} s. ${found}`,
+  trialRight: (engine: string, ms: string) => `${engine}: ${ms} ms`,
+  trialWrong: (engine: string) => `${engine}: wrong results`,
   elsewhere: 'in another tab',
   elsewhereNote:
     'Another tab of this page computes the replies. When it is closed, this one takes over and goes on.',
