@@ -5,6 +5,7 @@ import { cpus, totalmem } from 'node:os';
 import { promisify } from 'node:util';
 import { findChromium } from '../tests/support/chromium.mjs';
 import { peerVersion } from './peers.ts';
+import { pythonVersion } from './python.ts';
 
 const PEERS = ['@wllama/wllama', '@huggingface/transformers', '@mlc-ai/web-llm', 'node-llama-cpp'];
 
@@ -19,6 +20,7 @@ export async function machine(threads: number): Promise<string> {
     `onnxruntime-node ${await installed('onnxruntime-node')}`,
   ];
   for (const name of PEERS) lines.push(`${name} ${(await peerVersion(name)) ?? 'not installed'}`);
+  lines.push(`PyTorch ${(await pythonVersion('torch')) ?? 'not installed'}`);
   return `${lines.join(', ')}.`;
 }
 

@@ -6,13 +6,23 @@ import { promisify } from 'node:util';
 import { cacheFolder } from '../apps/server/model-source/cache.mjs';
 
 const run = promisify(execFile);
+const FOLDER = join(cacheFolder(), 'bench', 'python');
+
+/** Whether it is there or not. */
+function interpreter(): string {
+  const inside = process.platform === 'win32' ? ['Scripts', 'python.exe'] : ['bin', 'python'];
+  return process.env['RAPPORT_BENCH_PYTHON'] ?? join(FOLDER, ...inside);
+}
 
 /**
  * Path of an interpreter that can import `packages`; what is missing is installed by pip.
  * `RAPPORT_BENCH_PYTHON` names another interpreter. Rejects where there is no Python or no index.
  */
 export async function pythonWith(packages: readonly string[]): Promise<string> {
-  const python = process.env['RAPPORT_BENCH_PYTHON'] ?? (await environment());
+  const python = interpreter();
+  if (!process.env['RAPPORT_BENCH_PYTHON'] && !existsSync(python)) {
+    await run(process.platform === 'win32' ? 'python' : 'python3', ['-m', 'venv', FOLDER]);
+  }
   const imports = packages.map((name) => `import ${name}`).join('; ');
   try {
     await run(python, ['-c', imports]);
@@ -24,10 +34,9 @@ export async function pythonWith(packages: readonly string[]): Promise<string> {
   return python;
 }
 
-async function environment(): Promise<string> {
-  const folder = join(cacheFolder(), 'bench', 'python');
-  const windows = process.platform === 'win32';
-  const python = join(folder, ...(windows ? ['Scripts', 'python.exe'] : ['bin', 'python']));
-  if (!existsSync(python)) await run(windows ? 'python' : 'python3', ['-m', 'venv', folder]);
-  return python;
+/** The installed version of a package of that Python, undefined when it is not there. */
+export async function pythonVersion(name: string): Promise<string | undefined> {
+  const program = `from importlib.metadata import version; print(version('${name}'))`;
+  const said = await run(interpreter(), ['-c', program]).catch(() => undefined);
+  return said?.stdout.trim();
 }
