@@ -54,24 +54,18 @@ export interface BenchBrowser {
 }
 
 /** Calls a function of the page by its name; rejects when the page's process ends. */
-export async function call<F extends keyof BenchPage>(
+export function call<F extends keyof BenchPage>(
   page: Page,
   name: F,
   ...parameters: Parameters<BenchPage[F]>
 ): Promise<Awaited<ReturnType<BenchPage[F]>>> {
-  let crash!: () => void;
-  const crashed = new Promise<never>((_, reject) => {
-    crash = () => reject(new Error('the process of its page ended'));
-  });
-  page.on('crash', crash);
-  const called = page.evaluate(
+  return page.evaluate(
     ([name, parameters]) => {
       const { bench } = globalThis as unknown as { bench: Record<string, CallableFunction> };
       return bench[name]!(...parameters) as never;
     },
     [name as string, parameters as unknown[]] as const,
   );
-  return Promise.race([called, crashed]).finally(() => page.off('crash', crash));
 }
 
 /** A Chromium with a profile of its own on disk, which is thrown away at the end. */
