@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { NODE_OWN, OWN } from './engines.ts';
+import { NODE_EXACT, NODE_OWN, OWN } from './engines.ts';
 import { Match, type Contestant } from './match.ts';
 import type { Piece } from './page/engine.ts';
 import { missingRow, rowOf, type Row } from './rows.ts';
@@ -96,7 +96,8 @@ test('a full run measures the figures that targets of engines are about', async 
   await branches(match, labels, texts, sizes);
   await adapters(match, labels, texts, sizes);
   await guesses(match, OWN, texts, sizes);
-  await rollouts(match, new Map([[NODE_OWN, async () => 1]]), texts, sizes);
+  const speeds = new Map([NODE_OWN, NODE_EXACT].map((label) => [label, async () => 1]));
+  await rollouts(match, speeds, texts, sizes);
   await exactness(match, piece(FULL.text));
   const found = verdicts(match.rows, 'inference');
   // Loading, memory and the download are measured with an engine alone.

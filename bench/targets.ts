@@ -174,14 +174,14 @@ const inference: Target[] = [
       unit: 'times',
     },
   ]),
-  {
+  ...[NODE_OWN, NODE_EXACT].map((engine) => ({
     suite: 'inference',
-    what: `rollouts in Node: speed of ${ROLLOUTS} side by side over one alone, own kernels`,
-    of: at(NODE_OWN, named.rollouts(ROLLOUTS), METRICS.speed),
-    per: at(NODE_OWN, named.rollouts(1), METRICS.speed),
+    what: `rollouts: speed of ${ROLLOUTS} side by side over one alone, ${engine}`,
+    of: at(engine, named.rollouts(ROLLOUTS), METRICS.speed),
+    per: at(engine, named.rollouts(1), METRICS.speed),
     least: 4,
     unit: 'times',
-  },
+  })),
 ];
 
 const trained = (
