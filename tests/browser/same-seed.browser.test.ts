@@ -28,7 +28,7 @@ async function learn(runtime: Runtime) {
     const next = await run.next();
     if (next.done) {
       await policy.dispose();
-      return { losses, targets: next.value.targets };
+      return { losses, targets: next.value.adapter.targets };
     }
     losses.push(next.value.loss);
   }

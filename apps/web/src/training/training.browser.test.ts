@@ -594,7 +594,10 @@ test.each(['training/memory', 'training/crashed'])(
     await begin();
     await run().toMatchObject({ state: 'failed' });
     await training.resume(training.run!);
-    await run().toMatchObject({ state: 'offered', order: { budgetTokens: 512, activationBytes: 0 } });
+    await run().toMatchObject({
+      state: 'offered',
+      order: { budgetTokens: 512, activationBytes: 0 },
+    });
     expect(worker.orders[1]!.id).not.toBe(failed.id);
     expect(worker.orders[1]!.lessons).toEqual(worker.orders[0]!.lessons);
     expect(training.run!.before).toBeUndefined();
