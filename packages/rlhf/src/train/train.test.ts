@@ -524,7 +524,7 @@ describe('the pipeline', () => {
       (
         await collect<PipelineRecord, PipelineResult>(
           runPipeline(
-            { ...spec, method: 'dpo', dpo: { lrPeak: 0.05, minSteps: 20 }, nllLimit },
+            { ...spec, method: 'dpo', dpo: { lrPeak: 0.05, minSteps: 20, focus: 0 }, nllLimit },
             platform(),
           ),
         )
