@@ -37,7 +37,7 @@ export type { Thumb } from './train/kto.ts';
 export { ppoDefaults, trainPpo } from './train/ppo.ts';
 export type { PpoState } from './train/ppo.ts';
 export type { TokenCredit } from './train/readings.ts';
-export { featuresOf, rewardOf, tokenScores, trainReward } from './train/reward.ts';
+export { creditOf, featuresOf, rewardOf, trainReward } from './train/reward.ts';
 export type { RewardModel, RewardOptions } from './train/reward.ts';
 export { runPipeline } from './train/pipeline.ts';
 export type { PipelineRecord, PipelineResult, PipelineSpec, Platform } from './train/pipeline.ts';

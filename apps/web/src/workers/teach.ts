@@ -9,6 +9,7 @@ import {
   type Tokenizer,
 } from '@rapport/core';
 import {
+  creditOf,
   cutTo,
   documentRow,
   dpoDefaults,
@@ -26,7 +27,6 @@ import {
   shrinkAdapter,
   Speaker,
   thumbsOf,
-  tokenScores,
   withoutUnequalEnds,
   trainDpo,
   trainKto,
@@ -353,10 +353,7 @@ function featuresIn(rankings: readonly Ranking[], scores: readonly RowScore[]) {
 
 /** What the reward model finds in the tokens of the first `count` rows; nothing where it cannot tell them apart. */
 const creditsIn = (scores: readonly RowScore[], reward: RewardModel, count: number) =>
-  scores.slice(0, count).flatMap((score) => {
-    const found = tokenScores(reward, score);
-    return found ? [{ scores: found, refLogprobs: score.logprobs }] : [];
-  });
+  scores.slice(0, count).flatMap((score) => creditOf(reward, score) ?? []);
 
 const rowsOf = ({ prompt, replies }: Ranking): Row[] => replies.map((reply) => ({ prompt, reply }));
 

@@ -183,7 +183,7 @@ export async function* trainDpo(
           count++;
         }
       }
-      const mixed = await mixText(gradients, config, text, {
+      const { ptxRatio } = await mixText(gradients, config, text, {
         trainer,
         adapter,
         random,
@@ -202,9 +202,6 @@ export async function* trainDpo(
         measured,
         limits: config,
       });
-      const ptxRatio = mixed.gradientNorm
-        ? (mixed.ptxCoef * mixed.ptxNorm) / mixed.gradientNorm
-        : 0;
       if (step === of && !stopped) break;
       yield {
         stage: 'dpo',

@@ -15,7 +15,7 @@ import { logprobOf } from './policy.ts';
 import type { Policy } from './policy.ts';
 import { plainReading, readingFeeds, readingOf } from './readings.ts';
 import type { Reading, TokenCredit } from './readings.ts';
-import { tokenScores } from './reward.ts';
+import { creditOf } from './reward.ts';
 import type { RewardModel } from './reward.ts';
 import { batchesOf } from './rows.ts';
 import type { Row, TrunkRow } from './rows.ts';
@@ -175,7 +175,7 @@ export async function* trainKto(
         );
         spoken += tokensSpoken(out['ends'], rows);
       }
-      const mixed = await mixText(gradients, config, text, {
+      const { ptxRatio } = await mixText(gradients, config, text, {
         trainer,
         adapter,
         random,
@@ -198,9 +198,6 @@ export async function* trainKto(
         measured,
         limits: config,
       });
-      const ptxRatio = mixed.gradientNorm
-        ? (mixed.ptxCoef * mixed.ptxNorm) / mixed.gradientNorm
-        : 0;
       if (step === of && !stopped) break;
       yield {
         stage: 'kto',
@@ -252,11 +249,7 @@ async function prepare(
   const said = await policy.scoresAs(
     rows,
     null,
-    (score) => {
-      const scores = reward && tokenScores(reward, score);
-      const { logprobs } = score;
-      return { refSum: logprobOf(score), credit: scores && { scores, refLogprobs: logprobs } };
-    },
+    (score) => ({ refSum: logprobOf(score), credit: reward && creditOf(reward, score) }),
     { signal },
   );
   const n = thumbs.length;

@@ -20,7 +20,7 @@ import type { PpoConfig, PpoRecord, PpoState } from './ppo.ts';
 import { pairsOf, withoutUnequalEnds } from './rankings.ts';
 import type { Ranking } from './rankings.ts';
 import { NLL_LIMIT, scaleWithin } from './scale-within.ts';
-import { featuresOf, rewardOf, tokenScores, trainReward } from './reward.ts';
+import { featuresOf, rewardOf, tellsTokens, tokenScores, trainReward } from './reward.ts';
 import type { RankedReplies, ReplyFeatures, RewardModel, RewardOptions } from './reward.ts';
 import type { RewardReport } from '../evaluation/reward-report.ts';
 import { promptKey } from './rows.ts';
@@ -271,7 +271,7 @@ async function withCredit(
     const tokens = scores.flatMap((scores, i) =>
       scores ? [{ scores, refLogprobs: ranking.refLogprobs[i]! }] : [],
     );
-    scored.push(tokens.length > 0 ? { ...ranking, tokens } : ranking);
+    scored.push({ ...ranking, tokens });
   }
   return scored;
 }
@@ -344,7 +344,9 @@ async function* firstAdapter(
   }
   const config = { ...dpoDefaults, seed, ...spec.dpo };
   const credited =
-    reward && config.focus > 0 ? await withCredit(prepared, reward, policy, signal) : prepared;
+    reward && config.focus > 0 && tellsTokens(reward)
+      ? await withCredit(prepared, reward, policy, signal)
+      : prepared;
   return yield* trainDpo(policy, credited, text, config, signal, keeping);
 }
 

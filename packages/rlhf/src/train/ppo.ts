@@ -406,9 +406,7 @@ export async function* trainPpo(
           adam.step(parameters, gradients, lr);
           valueAdam.step(value, ofValue, config.valueLr);
           follow(average, parameters, config.ema);
-          stats.ptxRatio += mixed.gradientNorm
-            ? (mixed.ptxCoef * mixed.ptxNorm) / mixed.gradientNorm
-            : 0;
+          stats.ptxRatio += mixed.ptxRatio;
           stats.ptxLoss += mixed.ptxLoss;
           stats.ptxNorm += mixed.ptxNorm;
           updates++;

@@ -6,7 +6,8 @@ import { Random, RapportError } from '@rapport/core';
 import { rewardReport } from '../evaluation/reward-report.ts';
 import type { RewardReport } from '../evaluation/reward-report.ts';
 import { pairsOf } from './rankings.ts';
-import type { RowStates } from './policy.ts';
+import type { RowScore, RowStates } from './policy.ts';
+import type { TokenCredit } from './readings.ts';
 import { dot } from '../optim/lbfgs.ts';
 import { fitHead } from './reward-head.ts';
 import type { HeadOptions, RankedFeatures } from './reward-head.ts';
@@ -125,10 +126,11 @@ function headScores(model: Heads, reply: ReplyFeatures): number[] {
  * it is read from the mean over tokens. Undefined where it is not, and of a model that is no better than a coin.
  */
 export function tokenScores(
-  { readout, heads, mean, deviation, gain, bias, heldOut }: RewardModel,
+  reward: RewardModel,
   { hidden, tokens }: RowStates,
 ): Float64Array | undefined {
-  if (readout !== 'mean' || heldOut.logLoss >= Math.LN2) return undefined;
+  if (!tellsTokens(reward)) return undefined;
+  const { heads, mean, deviation, gain, bias } = reward;
   const weight = Float64Array.from(
     mean,
     (_, i) => (gain * average(heads.map((w) => w[i]!))) / deviation[i]!,
@@ -139,6 +141,16 @@ export function tokenScores(
     const from = (t + 1) * width;
     return level + dot(weight, Float64Array.from(hidden.subarray(from, from + mean.length)));
   });
+}
+
+/** Whether `tokenScores` says anything by this model. */
+export const tellsTokens = ({ readout, heldOut }: RewardModel): boolean =>
+  readout === 'mean' && heldOut.logLoss < Math.LN2;
+
+/** What the reward model finds in each token of a reply as the reference scored it; undefined as `tokenScores`. */
+export function creditOf(reward: RewardModel, score: RowScore): TokenCredit | undefined {
+  const scores = tokenScores(reward, score);
+  return scores && { scores, refLogprobs: score.logprobs };
 }
 
 /** What is kept of a reply's hidden states: their mean over its tokens, and the last one. */

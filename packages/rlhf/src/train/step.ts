@@ -20,7 +20,8 @@ export interface MixOptions {
 
 /**
  * g + γ·g_CE(ordinary text), in place, γ chosen by the balance (rlhf.md: γ = 27.8 is not portable).
- * `idle`: feeds under which the trainer's own loss weighs nothing. Returns ‖g‖, ‖g_ptx‖, γ and the text's loss.
+ * `idle`: feeds under which the trainer's own loss weighs nothing. Returns ‖g‖, ‖g_ptx‖, γ, what
+ * came of the balance and the text's loss.
  */
 export async function mixText(
   gradients: Parameters,
@@ -37,10 +38,16 @@ export async function mixText(
     readonly random: Random;
     readonly idle: (rows: readonly TrunkRow[]) => Record<string, Tensor>;
   },
-): Promise<{ gradientNorm: number; ptxNorm: number; ptxCoef: number; ptxLoss: number }> {
+): Promise<{
+  gradientNorm: number;
+  ptxNorm: number;
+  ptxCoef: number;
+  ptxRatio: number;
+  ptxLoss: number;
+}> {
   const gradientNorm = globalNorm(gradients);
   if (ptxBalance === 0 || text.length === 0) {
-    return { gradientNorm, ptxNorm: 0, ptxCoef: 0, ptxLoss: 0 };
+    return { gradientNorm, ptxNorm: 0, ptxCoef: 0, ptxRatio: 0, ptxLoss: 0 };
   }
   const rows = Array.from({ length: ptxRows }, () => text[random.integer(text.length)]!);
   const tokens = rows.reduce((n, { reply }) => n + reply.length, 0);
@@ -57,7 +64,8 @@ export async function mixText(
   const ptxNorm = globalNorm(ptx);
   const ptxCoef = ptxNorm > 0 ? (ptxBalance * gradientNorm) / ptxNorm : 0;
   addScaled(gradients, ptx, ptxCoef);
-  return { gradientNorm, ptxNorm, ptxCoef, ptxLoss };
+  const ptxRatio = gradientNorm ? (ptxCoef * ptxNorm) / gradientNorm : 0;
+  return { gradientNorm, ptxNorm, ptxCoef, ptxRatio, ptxLoss };
 }
 
 /**
