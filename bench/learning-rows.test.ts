@@ -5,16 +5,16 @@ import type { LearningRow } from './learning-rows.ts';
 test('every case is wanted once, and none that there is', () => {
   const all = missingRows([]);
   expect(new Set(all.map((one) => JSON.stringify(one))).size).toBe(all.length);
-  expect(all).toHaveLength(3 * 3 * (3 + 3 + 3 + 1 + 1 + 1));
+  expect(all).toHaveLength(3 * 3 * 6 * 3);
   expect(all[0]).toEqual({ person: 'cheerful', method: 'dpo', votes: 60, seed: 0 });
   expect(missingRows(all.slice(0, 5))).toEqual(all.slice(5));
 });
 
-test('votes are pairs, thumbs or rankings of four', () => {
+test('votes are pairs, thumbs or ranked replies', () => {
   const one = { person: 'lists', votes: 20, seed: 1 };
-  expect(settingsOf({ ...one, method: 'dpo' })).toMatchObject({ votes: 384, pairs: 20 });
+  expect(settingsOf({ ...one, method: 'dpo' })).toMatchObject({ votes: 240, pairs: 20 });
   expect(settingsOf({ ...one, method: 'kto' })).toMatchObject({ votes: 20 });
-  expect(settingsOf({ ...one, method: 'ppo' })).toMatchObject({ votes: 80, seed: 1 });
+  expect(settingsOf({ ...one, method: 'ppo' })).toMatchObject({ votes: 20, seed: 1 });
 });
 
 test('the table pools seeds over prompts', () => {

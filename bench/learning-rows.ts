@@ -7,7 +7,7 @@ import { Random } from '@rapport/core';
 export interface LearningCase {
   readonly person: string;
   readonly method: SimulationSpec['method'];
-  /** Pairs for 'dpo', thumbs for 'kto', rankings of four replies for the others. */
+  /** Pairs for 'dpo', thumbs for 'kto', ranked replies for the others, four to a prompt. */
   readonly votes: number;
   readonly seed: number;
 }
@@ -25,18 +25,19 @@ export interface LearningRow extends LearningCase {
 }
 
 const PEOPLE = ['cheerful', 'lists', 'concise'];
+/** Methods with their votes, those first that goals were set for. */
 const METHODS: readonly (readonly [LearningCase['method'], readonly number[]])[] = [
-  ['dpo', [60, 20, 200]],
-  ['ppo', [50, 20, 96]],
-  ['kto', [60, 200, 20]],
-  ['rloo', [50]],
-  ['sft', [50]],
-  ['bestofn', [50]],
+  ['dpo', [60, 200, 20]],
+  ['ppo', [200, 60, 20]],
+  ['kto', [200, 60, 20]],
+  ['rloo', [200, 60, 20]],
+  ['sft', [200, 60, 20]],
+  ['bestofn', [200, 60, 20]],
 ];
 const SEEDS = [0, 1, 2];
 const REPLIES = 4;
 /** Prompts that the base answers for every case of a seed: the most that any of them asks. */
-const PROMPTS = 96;
+const PROMPTS = 60;
 
 /** Every case that has no row yet, the most telling first: all people and methods with one seed, then the next. */
 export function missingRows(rows: readonly LearningCase[]): LearningCase[] {
@@ -57,15 +58,16 @@ export function missingRows(rows: readonly LearningCase[]): LearningCase[] {
 
 /** What bench/simulate.ts is told. */
 export function settingsOf({ person, method, votes, seed }: LearningCase) {
-  const replies = { dpo: PROMPTS * REPLIES, kto: votes }[method as string] ?? votes * REPLIES;
   return {
     annotator: person,
     method,
     seed,
     noise: 0,
-    votes: replies,
+    votes: method === 'dpo' ? PROMPTS * REPLIES : votes,
     ...(method === 'dpo' && { pairs: votes }),
     sampledPrompts: PROMPTS,
+    sampledJudged: 4,
+    judgedSamples: 2,
   };
 }
 
@@ -84,9 +86,9 @@ export function learningTable(rows: readonly LearningRow[]): string {
 const HEAD = `# Learning, measured
 
 Made by \`npx tsx bench/learning.ts\`, which adds the rows that are missing. A simulated person votes on replies of the base
-and judges the result on 47 other prompts, 4 replies each against 4 of the base: a win counts 1, a tie one half. Votes are
-pairs for DPO, thumbs for KTO, rankings of four replies for the others; none is mistaken. Intervals are 95 % bootstrap over
-prompts, seeds pooled. NLL is that of answers by people that nothing was learned from; held to +3 %.
+and judges the result on 47 other prompts, 2 replies each against 4 of the base: a win counts 1, a tie one half. Votes are
+pairs for DPO, thumbs for KTO, ranked replies for the others, four to a prompt; none is mistaken. Intervals are 95 %
+bootstrap over prompts, seeds pooled. NLL is that of answers by people that nothing was learned from; held to +3 %.
 
 | method | votes | person | seeds | win rate [95 %] | KL per token | NLL | replies that end | words | seconds of training |
 | ------ | ----- | ------ | ----- | --------------- | ------------ | --- | ---------------- | ----- | ------------------- |
@@ -117,4 +119,5 @@ function lineOf(group: readonly LearningRow[]): string {
 }
 
 const groupOf = ({ person, method, votes }: LearningCase) => `${method} ${votes} ${person}`;
-const keyOf = (one: LearningCase) => `${groupOf(one)} ${one.seed}`;
+/** 'method votes person seed' */
+export const keyOf = (one: LearningCase) => `${groupOf(one)} ${one.seed}`;

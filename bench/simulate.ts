@@ -1,7 +1,7 @@
 // One simulated person, one seed, one setting: `npx tsx bench/simulate.ts '{"annotator":"lists","seed":0}'`.
 // Writes a JSON document to standard output, progress to standard error. RAPPORT_THREADS sets the threads.
 // `samples` names a file that keeps the base's replies for other people and settings with the same seed; `sampledPrompts`
-// says how many prompts it holds, where others with the same file need more than this one.
+// and `sampledJudged` say how many prompts and how many replies to judge it holds, where others need more than this one.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { buildTokenizer } from '@rapport/core';
 import { sampleBase, simulate } from '@rapport/rlhf';
@@ -80,7 +80,8 @@ if (samples && existsSync(samples)) {
 } else {
   const { votes, replies } = spec;
   const most = Math.max(votes, replies * Number(settings['sampledPrompts'] ?? 0));
-  sampled = await follow(sampleBase({ ...spec, votes: most }, platform));
+  const judgedSamples = Number(settings['sampledJudged'] ?? spec.judgedSamples);
+  sampled = await follow(sampleBase({ ...spec, votes: most, judgedSamples }, platform));
   if (samples) writeFileSync(samples, JSON.stringify(sampled));
 }
 const voted = sampled.voted.slice(0, Math.ceil(spec.votes / spec.replies));
