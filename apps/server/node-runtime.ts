@@ -5,7 +5,7 @@ import { mkdir, open, rename, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import * as ort from 'onnxruntime-node';
-import { ortSession, toOnnx, type Checkpoint, type Runtime } from '@rapport/core';
+import { AS_THEY_ARE, ortSession, toOnnx, type Checkpoint, type Runtime } from '@rapport/core';
 import { cacheFolder } from './model-source/cache.mjs';
 
 const PAGE_BYTES = 4096;
@@ -16,7 +16,7 @@ export async function nodeRuntime(checkpoint: Checkpoint): Promise<Runtime> {
   const { folder, file, places } = await expanded(checkpoint);
   const threads = Number(process.env['RAPPORT_THREADS'] ?? availableParallelism());
   return {
-    async load(graph) {
+    async load(graph, _weights, { manyRows } = {}) {
       const model = toOnnx(graph, ({ name }) => ({ location: file, ...places.get(name)! }));
       const session = await ort.InferenceSession.create(model, {
         logSeverityLevel: 3,
@@ -25,7 +25,12 @@ export async function nodeRuntime(checkpoint: Checkpoint): Promise<Runtime> {
         enableMemPattern: false,
         intraOpNumThreads: threads,
         graphOptimizationLevel: 'all',
-        extra: { session: { model_external_initializers_file_folder_path: folder } },
+        extra: {
+          session: {
+            model_external_initializers_file_folder_path: folder,
+            ...(manyRows && AS_THEY_ARE),
+          },
+        },
       });
       return ortSession(ort, session);
     },

@@ -34,9 +34,9 @@ export class Gate {
 /** The same runtime; every load and every run waits at the gate first. */
 export function gated(runtime: Runtime, gate: Gate, signal: AbortSignal): Runtime {
   return {
-    async load(graph, weights) {
+    async load(graph, weights, options) {
       await gate.pass(signal);
-      const session = await runtime.load(graph, weights);
+      const session = await runtime.load(graph, weights, options);
       return {
         async run(feeds) {
           // Messages that close the gate, or abort, are heard here even when graphs never wait.

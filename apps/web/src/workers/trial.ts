@@ -29,12 +29,14 @@ export async function trialOf(
   const runs: TrialRun[] = [];
   let [weightBytes, loadMs] = [0, 0];
   const counting: Runtime = {
-    load: (graph, weights) =>
-      runtime.load(graph, async (name) => {
+    load: (graph, weights, options) => {
+      const counted = async (name: string) => {
         const tensor = await weights(name);
         weightBytes += tensor.data.byteLength;
         return tensor;
-      }),
+      };
+      return runtime.load(graph, counted, options);
+    },
   };
   try {
     const startedMs = worked();

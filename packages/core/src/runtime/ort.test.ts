@@ -3,6 +3,19 @@ import * as op from '../graph/build.ts';
 import { Graph, zeros } from '../graph/index.ts';
 import { ortRuntime, type OrtModule } from './ort.ts';
 
+test('only where few rows are multiplied are weights packed into a copy', async () => {
+  const asked: unknown[] = [];
+  const ort = {
+    InferenceSession: {
+      create: async (_model: unknown, { extra }: { extra?: unknown }) => void asked.push(extra),
+    },
+  } as unknown as OrtModule;
+  const runtime = ortRuntime(ort);
+  await runtime.load(new Graph(), () => zeros([1]));
+  await runtime.load(new Graph(), () => zeros([1]), { manyRows: true });
+  expect(asked).toEqual([undefined, { session: { disable_prepacking: '1' } }]);
+});
+
 test('WebGPU gets no empty input: it gets zeros, and a mask that hides them', async () => {
   let given: unknown;
   const ort = {

@@ -8,13 +8,16 @@ import type { Runtime, Session } from './runtime.ts';
 /** `onnxruntime-node`, `onnxruntime-web/wasm` or `onnxruntime-web/webgpu`. */
 export type OrtModule = Pick<typeof Ort, 'InferenceSession' | 'Tensor'>;
 
+/** Session options, as text: weights are not packed into a copy of their own for each product that they are in. */
+export const AS_THEY_ARE = { disable_prepacking: '1' };
+
 /** A runtime that hands each weight over as external data of its own, so that none outlives its copy. */
 export function ortRuntime(
   ort: OrtModule,
   options: Ort.InferenceSession.SessionOptions = {},
 ): Runtime {
   return {
-    async load(graph, weights) {
+    async load(graph, weights, loading) {
       const files = new Map<string, Uint8Array>();
       for (const { name } of graph.weights) files.set(name, bytesOf((await weights(name)).data));
       const model = toOnnx(graph, ({ name }) => ({
@@ -27,6 +30,7 @@ export function ortRuntime(
         graphOptimizationLevel: 'all',
         externalData: [...files].map(([path, data]) => ({ path, data })),
         ...options,
+        ...(loading?.manyRows && { extra: { session: AS_THEY_ARE } }),
       });
       return ortSession(ort, session, onGraphics(options) ? withElements : undefined);
     },

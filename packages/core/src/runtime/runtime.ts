@@ -7,6 +7,17 @@ export interface RunOptions {
   readonly exact?: boolean;
 }
 
+export interface LoadOptions {
+  /**
+   * The graph multiplies many rows at once in every run: weights need no second, rearranged copy, which only pays for few
+   * rows. Training and scoring say so.
+   */
+  readonly manyRows?: boolean;
+}
+
+/** Where a graph's weights come from, by Hugging Face name. */
+export type WeightSource = (name: string) => Promise<Tensor> | Tensor;
+
 /** A graph ready to run. */
 export interface Session {
   run(feeds: Record<string, Tensor>, options?: RunOptions): Promise<Record<string, Tensor>>;
@@ -25,7 +36,7 @@ export interface TensorMemory {
 export interface Runtime {
   /** Memory of the runtime's own, where it has some: what is used again and again belongs there. */
   readonly memory?: TensorMemory;
-  load(graph: Graph, weights: (name: string) => Promise<Tensor> | Tensor): Promise<Session>;
+  load(graph: Graph, weights: WeightSource, options?: LoadOptions): Promise<Session>;
   /** Ends the threads that it has of its own, if any. */
   dispose?(): Promise<void>;
 }

@@ -5,6 +5,7 @@ import type {
   Adapter,
   Checkpoint,
   Dropout,
+  Graph,
   LinearSite,
   Random,
   Runtime,
@@ -103,7 +104,7 @@ export class Policy {
   /** Rows with their trunk output, in the order given. */
   async withTrunk(rows: readonly Row[], signal?: AbortSignal): Promise<TrunkRow[]> {
     const { config } = this.checkpoint;
-    this.#trunk ??= this.#runtime.load(trunkGraph(config, this.#trunkEnd), this.#weights);
+    this.#trunk ??= this.#load(trunkGraph(config, this.#trunkEnd));
     const session = await this.#trunk;
     const done = new Map<Row, TrunkRow>();
     for (const batch of batchesOf([...new Set(rows)], same, this.budgetTokens)) {
@@ -133,7 +134,7 @@ export class Policy {
     { temperature = 1, signal }: ScoreOptions = {},
   ): Promise<T[]> {
     const { config } = this.checkpoint;
-    this.#scorer ??= this.#runtime.load(policyGraph(config, this.place), this.#weights);
+    this.#scorer ??= this.#load(policyGraph(config, this.place));
     const lora = adapterFeeds(this.sites, adapter);
     const feedsOf = (layout: Layout<TrunkRow>) => ({
       ...this.#layoutFeeds(layout, temperature),
@@ -158,7 +159,7 @@ export class Policy {
     signal?: AbortSignal,
   ): Promise<T[]> {
     const { config } = this.checkpoint;
-    this.#reader ??= this.#runtime.load(statesGraph(config, this.#trunkEnd), this.#weights);
+    this.#reader ??= this.#load(statesGraph(config, this.#trunkEnd));
     const feedsOf = (layout: Layout<TrunkRow>) => ({
       ...this.#trunkFeeds(layout),
       select: layout.replies(true)['select']!,
@@ -204,7 +205,7 @@ export class Policy {
       endOfTurn: this.#endOfTurn,
       ...(this.#activationBytes < Infinity && { memory }),
     });
-    const session = await this.#runtime.load(graph, this.#weights);
+    const session = await this.#load(graph);
     return new PolicyTrainer(this, session, graph.inputs);
   }
 
@@ -249,10 +250,12 @@ export class Policy {
     this.#trunk = this.#scorer = this.#reader = undefined;
   }
 
-  readonly #weights = async (name: string): Promise<Tensor> => {
+  #load(graph: Graph): Promise<Session> {
     const { tensors } = this.checkpoint;
-    return float32(tensors.get(name)!.shape, await this.checkpoint.read(name));
-  };
+    const read = async (name: string) =>
+      float32(tensors.get(name)!.shape, await this.checkpoint.read(name));
+    return this.#runtime.load(graph, read, { manyRows: true });
+  }
 }
 
 const same = <T>(row: T): T => row;

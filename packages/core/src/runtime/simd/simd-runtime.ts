@@ -3,7 +3,7 @@
 import { RapportError, assert } from '../../error.ts';
 import { float32, sizeOf } from '../../graph/index.ts';
 import type { Graph, Tensor, Value } from '../../graph/index.ts';
-import type { RunOptions, Runtime, Session, TensorMemory } from '../runtime.ts';
+import type { RunOptions, Runtime, Session, TensorMemory, WeightSource } from '../runtime.ts';
 import type { RawTensor } from '../../weights/checkpoint.ts';
 import { SharedHeap } from './memory.ts';
 import { canPack, pack, packFloats, type Packed } from './pack.ts';
@@ -157,10 +157,7 @@ class SimdRuntime implements Runtime {
    *
    * @throws RapportError `runtime/unsupported` at the first run for operators that have no kernel.
    */
-  async load(
-    graph: Graph,
-    weights: (name: string) => Promise<Tensor> | Tensor,
-  ): Promise<SimdSession> {
+  async load(graph: Graph, weights: WeightSource): Promise<SimdSession> {
     const placed = new Map<Value, Weight>();
     for (const weight of graph.weights) {
       placed.set(weight, await this.#place(graph, weight, weights));
@@ -174,11 +171,7 @@ class SimdRuntime implements Runtime {
     for (const helper of this.#helpers) await helper.stop();
   }
 
-  async #place(
-    graph: Graph,
-    weight: Value,
-    weights: (name: string) => Promise<Tensor> | Tensor,
-  ): Promise<Weight> {
+  async #place(graph: Graph, weight: Value, weights: WeightSource): Promise<Weight> {
     const shape = weight.shape as readonly number[];
     const use = matrixUse(graph, weight);
     if (!use) {
@@ -194,11 +187,7 @@ class SimdRuntime implements Runtime {
     return { kind: 'matrix', at, sizeBytes, layout };
   }
 
-  async #pack(
-    weight: Value,
-    use: 'rows' | 'columns',
-    weights: (name: string) => Promise<Tensor> | Tensor,
-  ): Promise<Packed> {
+  async #pack(weight: Value, use: 'rows' | 'columns', weights: WeightSource): Promise<Packed> {
     const [first, second] = weight.shape as readonly [number, number];
     const [rows, width] = use === 'rows' ? [first, second] : [second, first];
     const raw = await this.#readRaw?.(weight.name);
