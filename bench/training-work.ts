@@ -10,6 +10,7 @@ import {
   Policy,
   trainDpo,
   type Parameters,
+  type PolicyOutputs,
 } from '@rapport/rlhf';
 import { rolloutSpeed } from './rollouts.ts';
 import { PROMPT_TOKENS, REPLY_TOKENS, ROW_TOKENS, ROWS } from './training-names.ts';
@@ -31,17 +32,18 @@ export type Peak<T> = T & { peakBytes?: number };
 
 /**
  * Answers `step`, `dpo PAIRS EPOCHS`, `products SIDE` (multiplications and additions a second) and
- * `rollouts SIDE_BY_SIDE TOKENS` (tokens a second).
+ * `rollouts SIDE_BY_SIDE TOKENS` (tokens a second). `activationBytes`: what layers may keep for the backward pass of a step.
  */
 export function trainingWork(
   checkpoint: Checkpoint,
   runtime: Runtime,
+  activationBytes = Infinity,
 ): (line: string) => Promise<object> {
   let step: Promise<() => Promise<Trained>> | undefined;
   return async (line) => {
     const [work, ...words] = line.split(' ');
     const [a = 0, b = 0] = words.map(Number);
-    if (work === 'step') return (await (step ??= stepper(checkpoint, runtime)))();
+    if (work === 'step') return (await (step ??= stepper(checkpoint, runtime, activationBytes)))();
     if (work === 'dpo') return course(checkpoint, runtime, a, b);
     if (work === 'products') return { flops: await products(runtime, a) };
     if (work === 'rollouts') {
@@ -59,8 +61,12 @@ function drawn(from: number, count: number, { config }: Checkpoint): number[] {
 }
 
 /** Four rows of text, LoRA on all linears, forward, backward and update; rows are learned after their first token. */
-async function stepper(checkpoint: Checkpoint, runtime: Runtime): Promise<() => Promise<Trained>> {
-  const policy = new Policy(checkpoint, runtime, { place: { fromLayer: 0 } });
+async function stepper(
+  checkpoint: Checkpoint,
+  runtime: Runtime,
+  activationBytes: number,
+): Promise<() => Promise<Trained>> {
+  const policy = new Policy(checkpoint, runtime, { place: { fromLayer: 0 }, activationBytes });
   const rows = await policy.withTrunk(
     Array.from({ length: ROWS }, (_, row) => {
       const tokens = drawn(row * ROW_TOKENS, ROW_TOKENS, checkpoint);
@@ -74,9 +80,11 @@ async function stepper(checkpoint: Checkpoint, runtime: Runtime): Promise<() => 
       [`lora.${path}.b`, b],
     ]),
   );
-  const trainer = await policy.trainer(LORA.rank, (p) => ({
+  const largest = { batch: ROWS, width: ROW_TOKENS };
+  const lossOf = (p: PolicyOutputs) => ({
     loss: crossEntropy(p.logprobs, p.input('textWeight', 'float32', ['N'])),
-  }));
+  });
+  const trainer = await policy.trainer(LORA.rank, lossOf, { largest });
   const adam = new AdamW();
   const count = ROWS * (ROW_TOKENS - 1);
   const textWeight = float32([count], new Float32Array(count).fill(1 / count));

@@ -9,11 +9,14 @@ Object.defineProperty(navigator, 'hardwareConcurrency', {
   value: threads <= 4 ? threads : 2 * threads,
 });
 
+/** As much as a device of 4 GB has left beside the weights. */
+const ACTIVATION_BYTES = 256 * 2 ** 20;
+
 let work: Promise<ReturnType<typeof trainingWork>> | undefined;
 
 async function start(): Promise<ReturnType<typeof trainingWork>> {
   const checkpoint = await openGguf(blobSource(await fileOf('/model.gguf', false)));
-  return trainingWork(checkpoint, (await startBackend('wasm')).runtime);
+  return trainingWork(checkpoint, (await startBackend('wasm')).runtime, ACTIVATION_BYTES);
 }
 
 self.onmessage = ({ data: line }: MessageEvent<string>) => {

@@ -16,6 +16,7 @@ export type { Parameters } from './optim/adamw.ts';
 export { logprobOf, Policy } from './train/policy.ts';
 export type { RowScore } from './train/policy.ts';
 export { placeOf } from './train/policy-graph.ts';
+export type { PolicyOutputs } from './train/policy-graph.ts';
 export { demonstrationRows, ordinaryText, questionOf } from './train/demonstrations.ts';
 export type { Demonstration } from './train/demonstrations.ts';
 export { comparedIn, loneVotes, rankingsOf, readBy, thumbsOf } from './train/judgements.ts';

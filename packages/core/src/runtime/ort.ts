@@ -18,8 +18,8 @@ export function ortRuntime(
 ): Runtime {
   return {
     async load(graph, weights, loading) {
-      const files = new Map<string, Uint8Array>();
-      for (const { name } of graph.weights) files.set(name, bytesOf((await weights(name)).data));
+      const files = new Map<string, Uint8Array<ArrayBuffer & Transferable>>();
+      for (const { name } of graph.weights) files.set(name, copyOf((await weights(name)).data));
       const model = toOnnx(graph, ({ name }) => ({
         location: name,
         offset: 0,
@@ -32,6 +32,8 @@ export function ortRuntime(
         ...options,
         ...(loading?.manyRows && { extra: { session: AS_THEY_ARE } }),
       });
+      // The session has copies. Until the next collection of garbage these would be as much memory again.
+      for (const { buffer } of files.values()) buffer.transfer?.(0);
       return ortSession(ort, session, onGraphics(options) ? withElements : undefined);
     },
   };
@@ -77,5 +79,10 @@ function withElements(input: Tensor, name: string): Tensor {
   return filled;
 }
 
-const bytesOf = (data: TensorData): Uint8Array =>
-  new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+/** ES2024; missing in Node 20 and in browsers before 2024. */
+interface Transferable {
+  readonly transfer?: (byteLength: number) => ArrayBuffer;
+}
+
+const copyOf = ({ buffer, byteOffset, byteLength }: TensorData): Uint8Array<ArrayBuffer> =>
+  new Uint8Array(buffer, byteOffset, byteLength).slice();
