@@ -36,7 +36,8 @@ export function toOnnx(graph: Graph, external: (weight: Value) => ExternalData):
 function graphProto(graph: Graph, external: (weight: Value) => ExternalData): Message {
   const out = new Message();
   const emitter = new NodeEmitter(out);
-  for (const node of neededNodes(graph)) emitter.node(node);
+  const nodes = neededNodes(graph);
+  for (const node of nodes) emitter.node(node);
   out.text(2, 'graph');
   for (const weight of graph.weights) out.message(5, externalTensor(weight, external(weight)));
   for (const [value, tensor] of graph.constants) out.message(5, tensorProto(value.name, tensor));
@@ -45,6 +46,11 @@ function graphProto(graph: Graph, external: (weight: Value) => ExternalData): Me
     // A result keeps its public name through one Identity; ONNX Runtime removes it.
     out.message(1, new Message().text(1, value.name).text(2, name).text(4, 'Identity'));
     out.message(12, valueInfo(name, value));
+  }
+  // ONNX Runtime infers fewer shapes than we know, and plans memory by them: a buffer whose shape it does not know is never
+  // used again, and is looked at for every later result (docs/log.md).
+  for (const value of nodes.flatMap(({ outputs }) => outputs)) {
+    out.message(13, valueInfo(value.name, value));
   }
   return out;
 }
@@ -156,6 +162,8 @@ function valueInfo(name: string, { dtype, shape }: Value): Message {
   return new Message().text(1, name).message(2, new Message().message(1, type));
 }
 
+const UTF_8 = new TextEncoder();
+
 /** A protobuf message being written: fields are appended in any order. */
 class Message {
   #parts: Uint8Array[] = [];
@@ -170,7 +178,7 @@ class Message {
     );
   }
   text(field: number, value: string): this {
-    return this.bytes(field, new TextEncoder().encode(value));
+    return this.bytes(field, UTF_8.encode(value));
   }
   bytes(field: number, value: Uint8Array): this {
     return this.#push(varint((field << 3) | 2))
@@ -178,10 +186,7 @@ class Message {
       .#push(value);
   }
   message(field: number, value: Message): this {
-    this.#push(varint((field << 3) | 2)).#push(varint(value.#length));
-    for (const part of value.#parts) this.#parts.push(part);
-    this.#length += value.#length;
-    return this;
+    return this.bytes(field, value.finish());
   }
   finish(): Uint8Array {
     const out = new Uint8Array(this.#length);
@@ -200,6 +205,7 @@ class Message {
 }
 
 function varint(value: number): Uint8Array {
+  if (value >= 0 && value < 128) return Uint8Array.of(value);
   let rest = BigInt.asUintN(64, BigInt(value));
   const out: number[] = [];
   while (rest > 127n) {

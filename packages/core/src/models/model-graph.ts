@@ -23,7 +23,7 @@ export type Made = (layer: number, key: Value, value: Value) => void;
 /** What a graph for training needs to know beside the model. */
 export interface TrainingShape {
   /** Of the adapter; a graph with gradients has to know it. */
-  readonly rank?: Dim;
+  readonly rank?: number;
   readonly dropout?: Dropout;
 }
 
@@ -36,21 +36,21 @@ export abstract class ModelGraph {
   /** int64 [B, T]: the place of each token in its row. */
   protected readonly positions: Value;
   readonly #adapted: ReadonlySet<string>;
-  readonly #rank: Dim;
+  readonly #rank: number | undefined;
   readonly #dropout: Dropout;
   readonly #mask: Value;
 
   /**
    * Inputs `positions` [B, T] and `mask` [1, 1, G·T, T] (`causalMask`).
    *
-   * `adapted`: module paths that carry LoRA inputs `lora.<path>.a` [in, R] and `.b` [R, out];
+   * `adapted`: module paths that carry LoRA inputs `lora.<path>.a` [in, R] and `.b` [R, out], each with an R of its own;
    * `rank`: R where it must be known, as in a graph with gradients; `dropout`: for training only.
    */
   constructor(
     graph: Graph,
     config: ModelConfig,
     adapted: ReadonlySet<string>,
-    { rank = 'R', dropout = {} }: TrainingShape = {},
+    { rank, dropout = {} }: TrainingShape = {},
   ) {
     this.graph = graph;
     this.config = config;
@@ -96,8 +96,10 @@ export abstract class ModelGraph {
     let y = op.matmulTransposed(x, weight);
     if (bias) y = op.add(y, this.graph.weight(`${path}.bias`, 'float32', [outputs]));
     if (!this.#adapted.has(path)) return y;
-    const a = this.graph.input(`lora.${path}.a`, 'float32', [inputs, this.#rank]);
-    const b = this.graph.input(`lora.${path}.b`, 'float32', [this.#rank, outputs]);
+    // An adapter may leave this linear out: then its rank here is 0, and elsewhere it is not.
+    const rank = this.#rank ?? `R of ${path}`;
+    const a = this.graph.input(`lora.${path}.a`, 'float32', [inputs, rank]);
+    const b = this.graph.input(`lora.${path}.b`, 'float32', [rank, outputs]);
     this.adapterInputs.push(a, b);
     const read = this.#drop(x, 'lora', path);
     return op.add(y, op.matmul(op.matmul(read, a), b));
