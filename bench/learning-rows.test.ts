@@ -21,10 +21,10 @@ test('the table pools seeds over prompts', () => {
   const row = (seed: number, wins: number[]): LearningRow => ({
     ...{ person: 'lists', method: 'dpo', votes: 60, seed, wins },
     ...{ winRate: 0, kl: 0.1 * seed, nllChange: 0.02, ended: 0.5, replyLength: 80 },
-    ...{ rewardModelAccuracy: 0.7, trainSeconds: 100 },
+    ...{ rewardModelAccuracy: 0.7 },
   });
   const table = learningTable([row(1, [1, 0.5]), row(0, [0.5, 1])]);
   expect(table.trim().split('\n').at(-1)).toBe(
-    '| dpo | 60 | lists | 0, 1 | 0.750 [0.750, 0.750] | 0.050 | 2.0 % | 0.50 | 80 | 100 |',
+    '| dpo | 60 | lists | 0, 1 | 0.750 [0.750, 0.750] |  | 0.050 | 2.0 % | 0.50 | 80 |',
   );
 });

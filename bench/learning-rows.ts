@@ -14,6 +14,8 @@ export interface LearningCase {
 
 export interface LearningRow extends LearningCase {
   readonly winRate: number;
+  /** Of the warm start alone, for the same rankings and within the same NLL. */
+  readonly warmStart?: { readonly winRate: number };
   /** What was won at each judged prompt. */
   readonly wins: readonly number[];
   readonly kl: number;
@@ -21,7 +23,6 @@ export interface LearningRow extends LearningCase {
   readonly ended: number;
   readonly replyLength: number;
   readonly rewardModelAccuracy: number;
-  readonly trainSeconds: number;
 }
 
 const PEOPLE = ['cheerful', 'lists', 'concise'];
@@ -90,8 +91,8 @@ and judges the result on 47 other prompts, 2 replies each against 4 of the base:
 pairs for DPO, thumbs for KTO, ranked replies for the others, four to a prompt; none is mistaken. Intervals are 95 %
 bootstrap over prompts, seeds pooled. NLL is that of answers by people that nothing was learned from; held to +3 %.
 
-| method | votes | person | seeds | win rate [95 %] | KL per token | NLL | replies that end | words | seconds of training |
-| ------ | ----- | ------ | ----- | --------------- | ------------ | --- | ---------------- | ----- | ------------------- |
+| method | votes | person | seeds | win rate [95 %] | warm start alone | KL per token | NLL | replies that end | words |
+| ------ | ----- | ------ | ----- | --------------- | ---------------- | ------------ | --- | ---------------- | ----- |
 `;
 
 function lineOf(group: readonly LearningRow[]): string {
@@ -109,11 +110,13 @@ function lineOf(group: readonly LearningRow[]): string {
       .sort((a, b) => a - b)
       .join(', '),
     `${winRate.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`,
+    group.every(({ warmStart }) => warmStart)
+      ? mean(({ warmStart }) => warmStart!.winRate).toFixed(3)
+      : '',
     mean(({ kl }) => kl).toFixed(3),
     `${(100 * mean(({ nllChange }) => nllChange)).toFixed(1)} %`,
     mean(({ ended }) => ended).toFixed(2),
     mean(({ replyLength }) => replyLength).toFixed(0),
-    mean(({ trainSeconds }) => trainSeconds).toFixed(0),
   ];
   return `| ${cells.join(' | ')} |`;
 }

@@ -65,11 +65,13 @@ async function measure(wanted: LearningCase): Promise<LearningRow> {
   child.stdout.on('data', (bytes: Buffer) => (said += bytes.toString()));
   const [code] = (await once(child, 'close')) as [number | null];
   if (code !== 0) throw new Error(`${JSON.stringify(wanted)} ended with ${code}.`);
-  const { winRate, wins, kl, nllChange, ended, replyLength, rewardModelAccuracy, trainSeconds } =
-    JSON.parse(said) as LearningRow;
+  const result = JSON.parse(said) as LearningRow;
+  const { winRate, wins, kl, nllChange, ended, replyLength, rewardModelAccuracy, warmStart } =
+    result;
   return {
     ...wanted,
-    ...{ winRate, wins, kl, nllChange, ended, replyLength, rewardModelAccuracy, trainSeconds },
+    ...{ winRate, wins, kl, nllChange, ended, replyLength, rewardModelAccuracy },
+    ...(warmStart && { warmStart: { winRate: warmStart.winRate } }),
   };
 }
 

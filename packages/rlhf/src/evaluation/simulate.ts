@@ -12,6 +12,7 @@ import { placeIn } from '../train/policy-graph.ts';
 import { pairsOf } from '../train/rankings.ts';
 import type { Ranking } from '../train/rankings.ts';
 import { scaleAdapter } from '../train/adapter.ts';
+import { NLL_LIMIT, scaleWithin } from '../train/scale-within.ts';
 import { ordinaryText, questionOf } from '../train/demonstrations.ts';
 import type { StopCode } from '../train/guards.ts';
 import { featuresOf, rewardOf } from '../train/reward.ts';
@@ -78,14 +79,14 @@ export interface SimulationResult {
   readonly wins: readonly number[];
   /** The win rate if replies of both had as many words. */
   readonly lengthControlled: Interval;
-  /** The warm start (DPO alone), judged the same way where it differs. */
+  /** The warm start as it would be returned by itself, turned down as the result is: what reinforcement adds to. */
   readonly warmStart?: {
     readonly winRate: number;
     readonly low: number;
     readonly high: number;
     nllChange: number;
   };
-  /** The warm start scaled until its KL is that of the result: what needs no reinforcement. */
+  /** That warm start scaled until its KL is that of the result: what needs no reinforcement. */
   readonly control?: {
     readonly scale: number;
     readonly kl: number;
@@ -242,18 +243,22 @@ export async function* simulate(
     let warmStart: SimulationResult['warmStart'];
     let control: SimulationResult['control'];
     if (reinforces(spec.method)) {
-      const warm = yield* judge(result.warmStart);
+      const costOf = async (scale: number) =>
+        (await nllOf(policy, kept, scaleAdapter(result.warmStart, scale), signal)) / before - 1;
+      const allowed = await scaleWithin(NLL_LIMIT, await costOf(1), costOf);
+      const start = scaleAdapter(result.warmStart, allowed.scale);
+      const warm = yield* judge(start);
       warmStart = warm.report;
       if (spec.control) {
-        const whole = await klOf(policy, everyFourth(warm.replies), result.warmStart);
+        const whole = await klOf(policy, everyFourth(warm.replies), start);
         const { scale } = await scaleForKl(kl, whole, async (by) => {
-          const adapter = scaleAdapter(result.warmStart, by);
+          const adapter = scaleAdapter(start, by);
           const run = booth.speak('judge', judged, 1, 3003, adapter);
           let next = await run.next();
           while (!next.done) next = await run.next();
           return klOf(policy, next.value.flat(), adapter);
         });
-        const adapter = scaleAdapter(result.warmStart, scale);
+        const adapter = scaleAdapter(start, scale);
         const { replies, report } = yield* judge(adapter);
         control = { scale, kl: await klOf(policy, everyFourth(replies), adapter), ...report };
       }
