@@ -79,10 +79,16 @@ interface Task {
   readonly row: TrunkRow;
   readonly refSum: number;
   readonly credit: TokenCredit | undefined;
-  /** The same prompt with another thumb's reply. */
-  readonly other: TrunkRow;
-  readonly otherRefSum: number;
 }
+
+/** A prompt with another prompt's reply: how much the policy has gained on such says how far it has moved. */
+interface Mismatched {
+  readonly row: TrunkRow;
+  readonly refSum: number;
+}
+
+/** Of these the reference point is estimated, a batch at each step: more would only take longer to read. */
+const MOST_MISMATCHED = 32;
 
 /**
  * Trains an adapter from zero, or from where `keeping` says; yields a record per step, returns the adapter. One more pass
@@ -111,7 +117,7 @@ export async function* trainKto(
   }
   // Partners are by the seed alone, so that they are the same after a resume.
   const shuffled = new Random(config.seed).shuffle(thumbs);
-  const tasks = await prepare(policy, shuffled, { reward, signal });
+  const { tasks, mismatched } = await prepare(policy, shuffled, { reward, signal });
   const weights = thumbWeights(up, thumbs.length - up);
   const course = new Course(keeping, config.seed, (random) =>
     newAdapter(policy.sites, config, random),
@@ -154,12 +160,12 @@ export async function* trainKto(
     for (let step = course.step; step <= of; step++) {
       signal?.throwIfAborted();
       const batch = course.draw(tasks, config.batch, 1);
-      const others = await policy.scoresAs(
-        batch.map(({ other }) => other),
-        adapter,
-        logprobOf,
+      const others = batch.map(
+        (_, i) => mismatched[(step * config.batch + i) % mismatched.length]!,
       );
-      const z = referencePoint(batch.map(({ otherRefSum }, i) => others[i]! - otherRefSum));
+      const rows = others.map(({ row }) => row);
+      const now = await policy.scoresAs(rows, adapter, logprobOf, { signal });
+      const z = referencePoint(others.map(({ refSum }, i) => now[i]! - refSum));
       const gradients: Parameters = new Map();
       let [loss, drift, spoken] = [0, 0, 0];
       const rewards = { up: [] as number[], down: [] as number[] };
@@ -235,29 +241,26 @@ const readingFor = (
   { focus }: KtoConfig,
 ): Reading => readingOf(row, i, { refSum, credit, kappa: good ? focus : -focus });
 
-/** Trunk outputs and reference sums of each thumb and of its mismatched partner. */
+/** Trunk outputs and reference sums of each thumb, and of mismatched prompts and replies. */
 async function prepare(
   policy: Policy,
   thumbs: readonly Thumb[],
   { reward, signal }: { reward: RewardModel | undefined; signal: AbortSignal | undefined },
-): Promise<Task[]> {
-  const mismatched = thumbs.map(({ prompt }, i) => ({
-    prompt,
-    reply: thumbs[(i + 1) % thumbs.length]!.reply,
-  }));
-  const rows = await policy.withTrunk([...thumbs, ...mismatched], signal);
+): Promise<{ tasks: Task[]; mismatched: Mismatched[] }> {
+  const crossed = thumbs
+    .slice(0, MOST_MISMATCHED)
+    .map(({ prompt }, i): Row => ({ prompt, reply: thumbs[(i + 1) % thumbs.length]!.reply }));
+  const rows = await policy.withTrunk(thumbs, signal);
+  const others = await policy.withTrunk(crossed, signal);
   const said = await policy.scoresAs(
     rows,
     null,
     (score) => ({ refSum: logprobOf(score), credit: reward && creditOf(reward, score) }),
     { signal },
   );
-  const n = thumbs.length;
-  return thumbs.map(({ good }, i) => ({
-    good,
-    row: rows[i]!,
-    ...said[i]!,
-    other: rows[n + i]!,
-    otherRefSum: said[n + i]!.refSum,
-  }));
+  const refSums = await policy.scoresAs(others, null, logprobOf, { signal });
+  return {
+    tasks: rows.map((row, i) => ({ good: thumbs[i]!.good, row, ...said[i]! })),
+    mismatched: others.map((row, i) => ({ row, refSum: refSums[i]! })),
+  };
 }

@@ -163,7 +163,8 @@ export async function* runPipeline(
     const seen = await policy.scoresAs(rows, null, seenIn, options);
     const answers = await policy.scoresAs(heldOut, null, seenIn, options);
     const prepared = regroup(rankings, rows, seen);
-    const compared = [...prepared, ...(await comparedThumbs(policy, spec, signal))];
+    const thumbs = await policy.withTrunk(spec.thumbs ?? [], signal);
+    const compared = [...prepared, ...(await comparedThumbs(policy, thumbs, signal))];
     yield { stage: 'prepare', step: 3, of: 3 };
 
     // What an attempt takes over is not saved again: the state it came from holds more.
@@ -178,7 +179,12 @@ export async function* runPipeline(
 
     const first: Trained = resume?.warmStart
       ? { adapter: resume.warmStart, ...(resume.stopped && { stopped: resume.stopped }) }
-      : yield* firstAdapter(spec, platform, { policy, prepared, text, reward }, signal);
+      : yield* firstAdapter(
+          { ...spec, thumbs },
+          platform,
+          { policy, prepared, text, reward },
+          signal,
+        );
     const { adapter: warmStart } = first;
     if (!resume?.warmStart) await platform.save?.({ reward, warmStart, stopped: first.stopped });
 
@@ -325,7 +331,7 @@ async function* firstAdapter(
     return yield* trainKto(policy, thumbs, text, config, signal, keeping, reward);
   }
   if (spec.method === 'sft') {
-    const best = extremes(prepared).flatMap(({ good, row }) => (good ? [row] : []));
+    const best = extremes(prepared).filter(({ good }) => good);
     const shown = await policy.withTrunk(spec.demonstrations ?? [], signal);
     const config = { ...sftDefaults, seed, ...spec.sft };
     const judge = await judgeOf(spec, platform, made, signal);
@@ -395,14 +401,12 @@ const distinct = (prompts: readonly (readonly number[])[]): (readonly number[])[
 ];
 
 /** The best and worst replies of every ranking that decides anything. */
-function extremes(prepared: readonly PreparedRanking[]): (Thumb & { row: TrunkRow })[] {
+function extremes(prepared: readonly PreparedRanking[]): (Thumb & TrunkRow)[] {
   return prepared.flatMap(({ rows, ranks }) => {
     const [best, worst] = [Math.min(...ranks), Math.max(...ranks)];
     if (best === worst) return [];
     return rows.flatMap((row, i) =>
-      ranks[i] === best || ranks[i] === worst
-        ? [{ prompt: row.prompt, reply: row.reply, row, good: ranks[i] === best }]
-        : [],
+      ranks[i] === best || ranks[i] === worst ? [{ ...row, good: ranks[i] === best }] : [],
     );
   });
 }
@@ -410,11 +414,10 @@ function extremes(prepared: readonly PreparedRanking[]): (Thumb & { row: TrunkRo
 /** Thumbs as rankings of a few replies each, good ones before bad ones, for the reward model. */
 async function comparedThumbs(
   policy: Policy,
-  { thumbs = [] }: PipelineSpec,
+  thumbs: readonly (Thumb & TrunkRow)[],
   signal?: AbortSignal,
 ): Promise<RankedReplies[]> {
-  const rows = await policy.withTrunk(thumbs, signal);
-  const features = await policy.statesAs(rows, featuresOf, signal);
+  const features = await policy.statesAs(thumbs, featuresOf, signal);
   const groups = Math.ceil(thumbs.length / THUMBS_COMPARED);
   return Array.from({ length: groups }, (_, g) => {
     const mine = thumbs.flatMap((_, i) => (i % groups === g ? [i] : []));

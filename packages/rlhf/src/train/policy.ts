@@ -101,13 +101,18 @@ export class Policy {
     this.#trunkEnd = trunkEnd(config, this.place);
   }
 
-  /** Rows with their trunk output, in the order given. */
-  async withTrunk(rows: readonly Row[], signal?: AbortSignal): Promise<TrunkRow[]> {
+  /** Rows with their trunk output, in the order given; rows that have it already are not computed again. */
+  async withTrunk<R extends Row>(
+    rows: readonly R[],
+    signal?: AbortSignal,
+  ): Promise<(R & TrunkRow)[]> {
     const { config } = this.checkpoint;
     this.#trunk ??= this.#load(trunkGraph(config, this.#trunkEnd));
     const session = await this.#trunk;
-    const done = new Map<Row, TrunkRow>();
-    for (const batch of batchesOf([...new Set(rows)], same, this.budgetTokens)) {
+    const done = new Map<R, R & TrunkRow>();
+    for (const row of rows) if (hasTrunk(row)) done.set(row, row);
+    const missing = [...new Set(rows)].filter((row) => !done.has(row));
+    for (const batch of batchesOf(missing, same, this.budgetTokens)) {
       signal?.throwIfAborted();
       const layout = new Layout(batch);
       const out = await session.run({ ...layout.tokens(), ...layout.feeds(this.#groups) });
@@ -257,6 +262,8 @@ export class Policy {
     return this.#runtime.load(graph, read, { manyRows: true });
   }
 }
+
+const hasTrunk = <R extends Row>(row: R): row is R & TrunkRow => 'trunk' in row;
 
 const same = <T>(row: T): T => row;
 

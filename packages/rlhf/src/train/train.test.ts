@@ -129,6 +129,16 @@ describe('rollouts', () => {
 });
 
 describe('scores that are only read', () => {
+  it('read no row again that has its trunk, and keep what else is known of it', async () => {
+    const policy = new Policy(checkpoint, runtime);
+    const rows = rowsOf(3, new Random(1)).map((row, i) => ({ ...row, good: i > 0 }));
+    const [first] = await policy.withTrunk(rows.slice(0, 1));
+    const read = await policy.withTrunk([first!, ...rows.slice(1)]);
+    expect(read[0]).toBe(first);
+    expect(read.map(({ good }) => good)).toEqual([false, true, true]);
+    await policy.dispose();
+  });
+
   it('are the same numbers, and their states live no longer than a batch', async () => {
     let [live, most] = [0, 0];
     const watched: Runtime = {
