@@ -2,7 +2,7 @@
 // tests/golden/lora_gradient_golden.json and dpo_golden.json say how they were made.
 import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { float32, int64, type Adapter } from '@rapport/core';
+import { float32, int64, type Adapter, type Checkpoint, type Runtime } from '@rapport/core';
 import { Policy, crossEntropy, dpoLoss, type Parameters } from '@rapport/rlhf';
 import { realCheckpoint } from '../support/checkpoint.ts';
 import { nodeRuntime } from '../support/node-runtime.ts';
@@ -16,14 +16,17 @@ const golden = async <T>(name: string): Promise<Golden & T> =>
     await readFile(new URL(`../golden/${name}_golden.json`, import.meta.url), 'utf8'),
   ) as Golden & T;
 
+let checkpoint: Checkpoint;
+let runtime: Runtime;
 let policy: Policy;
 let adapter: Adapter;
 
+const place = { fromLayer: 0, targets: ['q_proj', 'v_proj'] };
+
 beforeAll(async () => {
-  const checkpoint = await realCheckpoint();
-  policy = new Policy(checkpoint, await nodeRuntime(checkpoint), {
-    place: { fromLayer: 0, targets: ['q_proj', 'v_proj'] },
-  });
+  checkpoint = await realCheckpoint();
+  runtime = await nodeRuntime(checkpoint);
+  policy = new Policy(checkpoint, runtime, { place });
   adapter = { rank: 4, alpha: 8, targets: new Map() };
   for (const { path, inputs, outputs } of policy.sites) {
     const layer = Number(path.split('.')[2]);
@@ -59,20 +62,40 @@ function expectGradients(found: Parameters, { grads }: Golden): void {
 }
 
 describe('SmolLM2 with LoRA on Q and V of all layers', () => {
-  it('has PyTorch’s cross-entropy and gradients', async () => {
-    const expected = await golden<{ ids: number[] }>('lora_gradient');
-    const rows = await policy.withTrunk([
-      { prompt: expected.ids.slice(0, 1), reply: expected.ids.slice(1) },
-    ]);
-    const trainer = await policy.trainer(4, ({ logprobs, input }) => ({
+  /** Loss and gradients of the golden cross-entropy. */
+  async function crossEntropyBy(learner: Policy, { ids }: { ids: number[] }) {
+    const rows = await learner.withTrunk([{ prompt: ids.slice(0, 1), reply: ids.slice(1) }]);
+    const trainer = await learner.trainer(4, ({ logprobs, input }) => ({
       loss: crossEntropy(logprobs, input('weight', 'float32', ['N'])),
     }));
     const gradients: Parameters = new Map();
     const weight = float32([15], Array<number>(15).fill(1 / 15));
     const out = await trainer.run(rows, adapter, { weight }, gradients);
-    expect(Number(out['loss']!.data[0])).toBeCloseTo(expected.loss, 3);
-    expectGradients(gradients, expected);
     await trainer.dispose();
+    return { loss: Number(out['loss']!.data[0]), gradients };
+  }
+
+  it('has PyTorch’s cross-entropy and gradients', async () => {
+    const expected = await golden<{ ids: number[] }>('lora_gradient');
+    const { loss, gradients } = await crossEntropyBy(policy, expected);
+    expect(loss).toBeCloseTo(expected.loss, 3);
+    expectGradients(gradients, expected);
+  }, 300_000);
+
+  it('has them within what rounding the base to 8 bits costs', async () => {
+    const expected = await golden<{ ids: number[] }>('lora_gradient');
+    const small = new Policy(checkpoint, runtime, { place, base: 'int8' });
+    const { loss, gradients } = await crossEntropyBy(small, expected);
+    await small.dispose();
+    expect(Math.abs(loss / expected.loss - 1)).toBeLessThan(2e-3);
+    const off = [...(await crossEntropyBy(policy, expected)).gradients]
+      .map(([name, g]) => {
+        const difference = gradients.get(name)!.map((x, i) => x - g[i]!);
+        return Math.hypot(...difference) / Math.hypot(...g);
+      })
+      .sort((x, y) => x - y);
+    expect(off[off.length >> 1]).toBeLessThan(0.1);
+    expect(off.at(-1)).toBeLessThan(0.35);
   }, 300_000);
 
   it('has PyTorch’s DPO step', async () => {

@@ -59,7 +59,8 @@ const train: Training = async function* (spec, folder, signal) {
   const limits = gateLimitsOf(spec.config['gate']);
   const resume = await loadCheckpoint(spec.checkpoint);
   // Checked when the run was started (config.ts).
-  const { nllLimit, place, reward, dpo, ppo, kto, sft } = spec.config as Partial<PipelineSpec>;
+  const { nllLimit, place, base, reward, dpo, ppo, kto, sft } =
+    spec.config as Partial<PipelineSpec>;
   const result = yield* runPipeline(
     {
       rankings,
@@ -71,6 +72,7 @@ const train: Training = async function* (spec, folder, signal) {
       seed: spec.seed,
       ...(nllLimit !== undefined && { nllLimit }),
       ...(place && { place }),
+      ...(base && { base }),
       ...(reward && { reward }),
       ...(dpo && { dpo }),
       ...(ppo && { ppo }),

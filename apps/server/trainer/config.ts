@@ -139,6 +139,7 @@ const elsewhere = v.unknown();
 const Config = group({
   seed: integer,
   nllLimit: amount,
+  base: v.picklist(['float32', 'int8']),
   ...Object.fromEntries(
     ['gate', 'safety', ...Object.keys(GROUPS)].map((name) => [name, elsewhere]),
   ),

@@ -45,6 +45,7 @@ export { openSafetensors } from './weights/safetensors-checkpoint.ts';
 export type { HuggingFaceFiles } from './weights/safetensors-checkpoint.ts';
 export { readSafetensors, writeSafetensors } from './weights/safetensors.ts';
 export type { NamedTensor } from './weights/safetensors.ts';
+export { blockScales, blocksIn, toInt8 } from './weights/int8.ts';
 export { tensorShapes } from './weights/model-config.ts';
 export type { Architecture, ModelConfig } from './weights/model-config.ts';
 
@@ -143,6 +144,7 @@ export { buildModel } from './models/build-model.ts';
 export { dropoutFeeds } from './models/dropout.ts';
 export type { Dropout } from './models/dropout.ts';
 export { ModelGraph, causalMask } from './models/model-graph.ts';
+export type { BaseFormat } from './models/model-graph.ts';
 export { chatGraph } from './models/chat-graph.ts';
 export { linearSites } from './models/sites.ts';
 export type { LinearSite } from './models/sites.ts';

@@ -114,6 +114,14 @@ export const rmsNorm = (x: Value, weight: Value, epsilon: number): Value =>
 export const layerNorm = (x: Value, weight: Value, bias: Value, epsilon: number): Value =>
   one('LayerNormalization', [x, weight, bias], { axis: -1, epsilon });
 
+// quantised
+/** x [R, C] of integers times scale [R, C / block] of each block of a row. */
+export const dequantize = (x: Value, scale: Value): Value =>
+  one('DequantizeLinear', [x, scale], {
+    axis: 1,
+    block_size: (x.shape[1] as number) / (scale.shape[1] as number),
+  });
+
 // without gradient
 export const equal = (a: Value, b: Operand): Value => two('Equal', a, b);
 export const greater = (a: Value, b: Operand): Value => two('Greater', a, b);

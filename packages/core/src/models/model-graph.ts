@@ -4,7 +4,7 @@ import * as op from '../graph/build.ts';
 import { float32 } from '../graph/tensor.ts';
 import type { Tensor } from '../graph/tensor.ts';
 import type { Graph, Value } from '../graph/graph.ts';
-import type { Dim } from '../graph/shape.ts';
+import { blocksIn } from '../weights/int8.ts';
 import type { ModelConfig } from '../weights/model-config.ts';
 import { dropped, type Dropout } from './dropout.ts';
 
@@ -25,7 +25,15 @@ export interface TrainingShape {
   /** Of the adapter; a graph with gradients has to know it. */
   readonly rank?: number;
   readonly dropout?: Dropout;
+  /** `float32` by default. */
+  readonly base?: BaseFormat;
 }
+
+/**
+ * How the frozen linears are held: as they are, or as integers of 8 bits with `<path>.scale` for each block of a row, made
+ * floats again where they are read.
+ */
+export type BaseFormat = 'float32' | 'int8';
 
 /** The builder of one graph: holds what every layer shares. */
 export abstract class ModelGraph {
@@ -38,6 +46,7 @@ export abstract class ModelGraph {
   readonly #adapted: ReadonlySet<string>;
   readonly #rank: number | undefined;
   readonly #dropout: Dropout;
+  readonly #base: BaseFormat;
   readonly #mask: Value;
 
   /**
@@ -50,13 +59,14 @@ export abstract class ModelGraph {
     graph: Graph,
     config: ModelConfig,
     adapted: ReadonlySet<string>,
-    { rank, dropout = {} }: TrainingShape = {},
+    { rank, dropout = {}, base = 'float32' }: TrainingShape = {},
   ) {
     this.graph = graph;
     this.config = config;
     this.#adapted = adapted;
     this.#rank = rank;
     this.#dropout = dropout;
+    this.#base = base;
     this.positions = graph.input('positions', 'int64', ['B', 'T']);
     // Query rows are ordered (group, token): G·T rows share one key/value head.
     this.#mask = graph.input('mask', 'float32', [1, 1, 'GT', 'T']);
@@ -92,8 +102,7 @@ export abstract class ModelGraph {
   /** x·Wᵀ (+ bias) (+ x·A·B where adapted). Weights are Hugging Face's [out, in], read as they lie. */
   protected linear(x: Value, path: string, outputs: number, bias: boolean): Value {
     const inputs = x.shape.at(-1) as number;
-    const weight = this.graph.weight(`${path}.weight`, 'float32', [outputs, inputs]);
-    let y = op.matmulTransposed(x, weight);
+    let y = op.matmulTransposed(x, this.#frozen(path, [outputs, inputs]));
     if (bias) y = op.add(y, this.graph.weight(`${path}.bias`, 'float32', [outputs]));
     if (!this.#adapted.has(path)) return y;
     // An adapter may leave this linear out: then its rank here is 0, and elsewhere it is not.
@@ -103,6 +112,13 @@ export abstract class ModelGraph {
     this.adapterInputs.push(a, b);
     const read = this.#drop(x, 'lora', path);
     return op.add(y, op.matmul(op.matmul(read, a), b));
+  }
+
+  #frozen(path: string, shape: readonly [number, number]): Value {
+    const { graph } = this;
+    if (this.#base === 'float32') return graph.weight(`${path}.weight`, 'float32', shape);
+    const scale = graph.weight(`${path}.scale`, 'float32', [shape[0], blocksIn(shape[1])]);
+    return op.dequantize(graph.weight(`${path}.weight`, 'int8', shape), scale);
   }
 
   /** The residual stream with what a block adds to it. */

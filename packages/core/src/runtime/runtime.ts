@@ -32,7 +32,7 @@ export interface TensorMemory {
   free(tensor: Tensor<'float32'>): void;
 }
 
-/** Loads a graph and binds its weights, fp32, by Hugging Face name. */
+/** Loads a graph and binds its weights by Hugging Face name, fp32 but where the graph says otherwise. */
 export interface Runtime {
   /** Memory of the runtime's own, where it has some: what is used again and again belongs there. */
   readonly memory?: TensorMemory;

@@ -39,12 +39,23 @@ export class Recomputation {
     assert(gradient, `no gradient has come to ${to.name}`);
     const values = new Map([[from, after(from, gradient)]]);
     for (const node of this.#nodes.get(stretch)!) {
-      const inputs = node.inputs.map((x) => values.get(x) ?? x);
+      const inputs = node.inputs.map((x) => values.get(x) ?? againLate(x, gradient));
       const outputs = from.graph.apply(node.op, inputs, node.attributes);
       node.outputs.forEach((y, i) => values.set(y, outputs[i]!));
       this.#copies.set(node, { ...node, inputs, outputs });
     }
   }
+}
+
+/**
+ * A frozen matrix held as integers is made floats again for the backward pass, not before `gradient` is there: kept
+ * since the forward pass, floats of all layers would be there at once. Other values are as they are.
+ */
+export function againLate(x: Value, gradient: Value): Value {
+  if (x.node?.op !== 'DequantizeLinear') return x;
+  const [integers, scale] = x.node.inputs;
+  const inputs = [integers!, after(scale!, gradient)];
+  return x.graph.apply('DequantizeLinear', inputs, x.node.attributes)[0]!;
 }
 
 /** x, but not before `gradient` is there: else the copies would be made, or merged with what they copy, at once. */

@@ -2,6 +2,7 @@
 // A rule knows one node and the gradient of its output; broadcasting and accumulation are the walker's.
 import { assert, axisOf, int, ints, op } from '@rapport/core';
 import type { DType, Node, OpName, Value } from '@rapport/core';
+import { againLate } from './recompute.ts';
 
 /** Operators that stop a gradient: piecewise constant ones quietly, opaque ones with an error. */
 export const NON_DIFFERENTIABLE = {
@@ -128,7 +129,7 @@ export const RULES = {
   },
   /** A·Bᵀ: ∂A = g·B, ∂B = gᵀ·A */
   FusedMatMul: ([a, b], g) => [
-    () => matmul(g, b!),
+    () => matmul(g, againLate(b!, g)),
     () =>
       b!.shape.length === 2 ? gemm(rows(g), rows(a!), { transA: true }) : matmul(swapLast(g), a!),
   ],

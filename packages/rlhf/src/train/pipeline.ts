@@ -13,7 +13,7 @@ import type { DpoConfig, DpoRecord, PreparedRanking } from './dpo.ts';
 import { ktoDefaults, trainKto } from './kto.ts';
 import type { KtoConfig, KtoRecord, Thumb } from './kto.ts';
 import { logprobOf, Policy } from './policy.ts';
-import type { RowScore, RowStates } from './policy.ts';
+import type { PolicyOptions, RowScore, RowStates } from './policy.ts';
 import type { AdapterPlace } from './policy-graph.ts';
 import { ppoDefaults, trainPpo } from './ppo.ts';
 import type { PpoConfig, PpoRecord, PpoState } from './ppo.ts';
@@ -53,6 +53,8 @@ export interface PipelineSpec {
   readonly seed: number;
   /** Which layers and linears the adapter changes; by default all linears of the upper half. */
   readonly place?: Partial<AdapterPlace>;
+  /** How the frozen base is held while it is trained on; fp32 by default. */
+  readonly base?: PolicyOptions['base'];
   readonly reward?: RewardOptions;
   readonly dpo?: Partial<DpoConfig>;
   readonly ppo?: Partial<PpoConfig>;
@@ -142,6 +144,7 @@ export async function* runPipeline(
     activationBytes,
     endOfTurn,
     place: spec.place,
+    ...(spec.base && { base: spec.base }),
   });
   const options = signal ? { signal } : {};
   try {

@@ -11,6 +11,7 @@ import {
 } from '@rapport/core';
 import type {
   Adapter,
+  BaseFormat,
   DType,
   Dropout,
   ModelConfig,
@@ -77,19 +78,23 @@ export const trunkEnd = (config: ModelConfig, { fromLayer }: AdapterPlace): numb
   Math.min(fromLayer, halfOf(config));
 
 /** tokens [B, T] → trunk [B, T, D]: the input of layer `to`. */
-export function trunkGraph(config: ModelConfig, to: number): Graph {
+export function trunkGraph(config: ModelConfig, to: number, base: BaseFormat = 'float32'): Graph {
   const graph = new Graph();
   const tokens = graph.input('tokens', 'int64', ['B', 'T']);
-  const model = buildModel(graph, config, new Set());
+  const model = buildModel(graph, config, new Set(), { base });
   graph.output('trunk', model.layers(model.embed(tokens), 0, to));
   return graph;
 }
 
 /** trunk [B, T, D] → hidden [N, 3·D]: what is read of the base at `select` [N, 2], as `readAt` says. */
-export function statesGraph(config: ModelConfig, from: number): Graph {
+export function statesGraph(
+  config: ModelConfig,
+  from: number,
+  base: BaseFormat = 'float32',
+): Graph {
   const graph = new Graph();
   const trunk = graph.input('trunk', 'float32', ['B', 'T', config.hidden]);
-  const model = buildModel(graph, config, new Set());
+  const model = buildModel(graph, config, new Set(), { base });
   const select = graph.input('select', 'int64', ['N', 2]);
   const depths = depthsOf(model, trunk, from);
   const final = model.finalNorm(op.gatherND(depths.at(-1)!, select));
@@ -159,11 +164,12 @@ export function policyGraph(
   config: ModelConfig,
   place: AdapterPlace,
   training?: Training & { readonly rank: number },
+  base: BaseFormat = 'float32',
 ): Graph {
   const graph = new Graph();
   const trunk = graph.input('trunk', 'float32', ['B', 'T', config.hidden]);
   const adapted = new Set(adapterSites(config, place).map((site) => site.path));
-  const model = buildModel(graph, config, adapted, training);
+  const model = buildModel(graph, config, adapted, { ...training, base });
   const from = trunkEnd(config, place);
   const scored = score(model, trunk, from);
   const { select, hidden, depths } = scored;

@@ -1,8 +1,17 @@
 // The model in training: one frozen base, a trunk that is computed once per row, and an upper part that
 // any adapter can be fed to. Every method uses these four calls and holds no graph of its own.
-import { adapterFeeds, dropoutFeeds, float32 } from '@rapport/core';
+import {
+  adapterFeeds,
+  blockScales,
+  blocksIn,
+  dropoutFeeds,
+  float32,
+  linearSites,
+  toInt8,
+} from '@rapport/core';
 import type {
   Adapter,
+  BaseFormat,
   Checkpoint,
   Dropout,
   Graph,
@@ -65,6 +74,8 @@ export interface PolicyOptions {
   readonly place?: Partial<AdapterPlace> | undefined;
   /** Padded tokens of one run of a graph. */
   readonly budgetTokens?: number;
+  /** How the frozen linears are held; `float32` by default. As `int8` they take a quarter of the memory. */
+  readonly base?: BaseFormat;
   /** What layers may keep for the backward pass; the others compute it again. Unlimited by default. */
   readonly activationBytes?: number;
   /** The token that ends a reply; where it is known, methods that do not sample watch that replies are not cut short. */
@@ -83,7 +94,9 @@ export class Policy {
   readonly #activationBytes: number;
   readonly #endOfTurn: number | undefined;
   readonly #groups: number;
+  readonly #base: BaseFormat;
   readonly #trunkEnd: number;
+  readonly #linears: ReadonlySet<string>;
   #trunk: Promise<Session> | undefined;
   #scorer: Promise<Session> | undefined;
   #reader: Promise<Session> | undefined;
@@ -97,8 +110,10 @@ export class Policy {
     this.#runtime = runtime;
     this.#activationBytes = options.activationBytes ?? Infinity;
     this.#endOfTurn = options.endOfTurn;
+    this.#base = options.base ?? 'float32';
     this.#groups = config.heads / config.kvHeads;
     this.#trunkEnd = trunkEnd(config, this.place);
+    this.#linears = new Set(linearSites(config, 0, config.layers).map(({ path }) => path));
   }
 
   /** Rows with their trunk output, in the order given; rows that have it already are not computed again. */
@@ -107,7 +122,7 @@ export class Policy {
     signal?: AbortSignal,
   ): Promise<(R & TrunkRow)[]> {
     const { config } = this.checkpoint;
-    this.#trunk ??= this.#load(trunkGraph(config, this.#trunkEnd));
+    this.#trunk ??= this.#load(trunkGraph(config, this.#trunkEnd, this.#base));
     const session = await this.#trunk;
     const done = new Map<R, R & TrunkRow>();
     for (const row of rows) if (hasTrunk(row)) done.set(row, row);
@@ -139,7 +154,7 @@ export class Policy {
     { temperature = 1, signal }: ScoreOptions = {},
   ): Promise<T[]> {
     const { config } = this.checkpoint;
-    this.#scorer ??= this.#load(policyGraph(config, this.place));
+    this.#scorer ??= this.#load(policyGraph(config, this.place, undefined, this.#base));
     const lora = adapterFeeds(this.sites, adapter);
     const feedsOf = (layout: Layout<TrunkRow>) => ({
       ...this.#layoutFeeds(layout, temperature),
@@ -164,7 +179,7 @@ export class Policy {
     signal?: AbortSignal,
   ): Promise<T[]> {
     const { config } = this.checkpoint;
-    this.#reader ??= this.#load(statesGraph(config, this.#trunkEnd));
+    this.#reader ??= this.#load(statesGraph(config, this.#trunkEnd, this.#base));
     const feedsOf = (layout: Layout<TrunkRow>) => ({
       ...this.#trunkFeeds(layout),
       select: layout.replies(true)['select']!,
@@ -203,13 +218,14 @@ export class Policy {
     const { batch: B, width: T } = largest ?? { batch: 1, width: this.budgetTokens };
     const sizes = { B, T, GT: this.#groups * T };
     const memory = { budgetBytes: this.#activationBytes, sizes };
-    const graph = policyGraph(this.checkpoint.config, this.place, {
+    const training = {
       rank,
       lossOf,
       dropout,
       endOfTurn: this.#endOfTurn,
       ...(this.#activationBytes < Infinity && { memory }),
-    });
+    };
+    const graph = policyGraph(this.checkpoint.config, this.place, training, this.#base);
     const session = await this.#load(graph);
     return new PolicyTrainer(this, session, graph.inputs);
   }
@@ -256,10 +272,22 @@ export class Policy {
   }
 
   #load(graph: Graph): Promise<Session> {
+    return this.#runtime.load(graph, (name) => this.#weight(name), { manyRows: true });
+  }
+
+  async #weight(name: string): Promise<Tensor> {
     const { tensors } = this.checkpoint;
-    const read = async (name: string) =>
-      float32(tensors.get(name)!.shape, await this.checkpoint.read(name));
-    return this.#runtime.load(graph, read, { manyRows: true });
+    const path = name.replace(/\.(weight|scale)$/, '');
+    const stored = `${path}.weight`;
+    if (this.#base === 'float32' || !this.#linears.has(path)) {
+      return float32(tensors.get(name)!.shape, await this.checkpoint.read(name));
+    }
+    const matrix = await this.checkpoint.read(stored);
+    const { shape } = tensors.get(stored)!;
+    const [rows, width] = shape as [number, number];
+    const scales = blockScales(matrix, width);
+    if (name !== stored) return float32([rows, blocksIn(width)], scales);
+    return { dtype: 'int8', shape, data: toInt8(matrix, scales) };
   }
 }
 
