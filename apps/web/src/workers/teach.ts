@@ -27,6 +27,7 @@ import {
   shrinkAdapter,
   Speaker,
   thumbsOf,
+  withoutPunishedEnds,
   withoutUnequalEnds,
   trainDpo,
   trainKto,
@@ -148,7 +149,10 @@ export async function* teach(
       method === 'kto'
         ? trainKto(
             policy,
-            thumbsOf(short(lessons).flatMap(asVotes), tokenizer).map(cut),
+            withoutPunishedEnds(
+              thumbsOf(short(lessons).flatMap(asVotes), tokenizer).map(cut),
+              endOfTurn,
+            ),
             mixed,
             { ...ktoDefaults, ...course.kto, seed },
             signal,

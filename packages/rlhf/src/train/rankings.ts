@@ -26,10 +26,38 @@ export function pairsOf(ranks: readonly number[]): Pair[] {
  * left to the others, whatever is preferred to them would be paid for not ending (docs/log.md). Their ends go.
  */
 export function withoutUnequalEnds(ranking: Ranking, endOfTurn: number): Ranking {
-  const ended = (reply: readonly number[]) => reply.at(-1) === endOfTurn;
-  if (ranking.replies.every(ended)) return ranking;
-  const replies = ranking.replies.map((reply) =>
-    ended(reply) && reply.length > 1 ? reply.slice(0, -1) : reply,
-  );
-  return { ...ranking, replies };
+  if (ranking.replies.every((reply) => reply.at(-1) === endOfTurn)) return ranking;
+  return { ...ranking, replies: ranking.replies.map((reply) => withoutEnd(reply, endOfTurn)) };
 }
+
+/**
+ * Where bad replies end more often than good ones, their ends would be what is bad about them, and replies would end no
+ * more. So many of their ends go, spread evenly, that both end alike.
+ */
+export function withoutPunishedEnds<T extends Judged>(
+  thumbs: readonly T[],
+  endOfTurn: number,
+): readonly T[] {
+  const ended = ({ reply }: T) => reply.at(-1) === endOfTurn;
+  const shareOf = (kind: readonly T[]) => kind.filter(ended).length / Math.max(1, kind.length);
+  const ofGood = shareOf(thumbs.filter(({ good }) => good));
+  const ofBad = shareOf(thumbs.filter(({ good }) => !good));
+  if (ofBad <= ofGood) return thumbs;
+  const kept = ofGood / ofBad;
+  let seen = 0;
+  return thumbs.map((thumb) => {
+    if (thumb.good || !ended(thumb)) return thumb;
+    const isKept = Math.floor((seen + 1) * kept) > Math.floor(seen * kept);
+    seen++;
+    return isKept ? thumb : { ...thumb, reply: withoutEnd(thumb.reply, endOfTurn) };
+  });
+}
+
+interface Judged {
+  readonly reply: readonly number[];
+  readonly good: boolean;
+}
+
+/** A reply that is nothing else keeps its end. */
+const withoutEnd = (reply: readonly number[], endOfTurn: number): readonly number[] =>
+  reply.at(-1) === endOfTurn && reply.length > 1 ? reply.slice(0, -1) : reply;
