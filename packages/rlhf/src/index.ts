@@ -33,7 +33,7 @@ export type { CourseState } from './train/course.ts';
 export type { StopCode, Trained } from './train/guards.ts';
 export { dpoDefaults, dpoSteps, trainDpo } from './train/dpo.ts';
 export type { PreparedRanking } from './train/dpo.ts';
-export { ktoDefaults, trainKto } from './train/kto.ts';
+export { ktoDefaults, rankOf, thumbGroups, trainKto } from './train/kto.ts';
 export type { Thumb } from './train/kto.ts';
 export { ppoDefaults, trainPpo } from './train/ppo.ts';
 export type { PpoState } from './train/ppo.ts';

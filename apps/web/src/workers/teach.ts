@@ -21,18 +21,20 @@ import {
   Policy,
   ppoDefaults,
   rankingsOf,
+  rankOf,
   scaleAdapter,
   scaleWithin,
   shortened,
   shrinkAdapter,
   Speaker,
+  thumbGroups,
   thumbsOf,
-  withoutPunishedEnds,
-  withoutUnequalEnds,
   trainDpo,
   trainKto,
   trainPpo,
   trainReward,
+  withoutPunishedEnds,
+  withoutUnequalEnds,
   type CourseState,
   type PpoState,
   type PreparedRanking,
@@ -92,7 +94,7 @@ export interface Shelf {
 interface ReadRows {
   rows: readonly TrunkRow[];
   refSums: readonly number[];
-  /** Of the rankings, where there are any: a reward model, and what it finds in each token of their replies. */
+  /** Of what is ranked, where there is any: a reward model, and what it finds in each token of the replies. */
   reward?: RewardModel;
   tokens?: readonly TokenCredit[];
 }
@@ -129,11 +131,18 @@ export async function* teach(
         : rankingsOf(short(lessons), tokenizer)
             .flatMap((ranking) => fitted(ranking, room))
             .map((ranking) => withoutUnequalEnds(ranking, endOfTurn));
+    const thumbs =
+      method === 'kto' ? thumbsOf(short(lessons).flatMap(asVotes), tokenizer).map(cut) : [];
+    const groups = thumbGroups(withoutPunishedEnds(thumbs, endOfTurn));
+    const votes = groups.length > 0 ? groups.flat() : thumbs;
     const measured = measuredOf(method, short(heldOut), tokenizer);
     const text = textRows(method, tokenizer);
-    const rows = [...rankings.flatMap(rowsOf), ...measured.rows, ...text].map(cut);
-    const ranked = method === 'kto' ? null : rankings;
-    const kept = (await shelf.load<ReadRows>('read')) ?? (yield* reader.all(rows, ranked, shelf));
+    const rows = [...votes, ...rankings.flatMap(rowsOf), ...measured.rows, ...text].map(cut);
+    const ranked = method === 'kto' ? groups.map(asRanked) : rankings;
+    const earlier = await shelf.load<ReadRows>('read');
+    // Earlier versions read other rows.
+    const isSame = earlier?.rows.length === rows.length;
+    const kept = isSame ? earlier : yield* reader.all(rows, ranked, shelf);
     const { rows: read, refSums, tokens } = kept;
     const reward = method === 'ppo' ? kept.reward : undefined;
 
@@ -149,14 +158,12 @@ export async function* teach(
       method === 'kto'
         ? trainKto(
             policy,
-            withoutPunishedEnds(
-              thumbsOf(short(lessons).flatMap(asVotes), tokenizer).map(cut),
-              endOfTurn,
-            ),
+            votes.map(({ good }, i) => ({ ...judged[i]!, good })),
             mixed,
             { ...ktoDefaults, ...course.kto, seed },
             signal,
             keeping,
+            kept.reward,
           )
         : trainDpo(
             policy,
@@ -280,25 +287,29 @@ class Reader {
   }
 
   /**
-   * Reads and scores, and makes a reward model of the first rows if their rankings are given. Sessions hold a
+   * Reads and scores, and makes a reward model of the first rows if it is given how they rank. Sessions hold a
    * copy of the weights each, so one is dropped before the next.
    */
   async *all(
     rows: readonly Row[],
-    ranked: readonly Ranking[] | null,
+    ranked: readonly Ranked[],
     shelf: Shelf,
   ): AsyncGenerator<TrainingNews, ReadRows> {
     const read = yield* this.read(rows);
     await this.#policy.dispose();
     const scores = yield* this.score(read, null);
     await this.#policy.dispose();
+    const compared = featuresIn(ranked, scores);
+    // Without any, what learns from them says so.
     const reward =
-      ranked &&
-      trainReward(featuresIn(ranked, scores), scores.slice(-TEXT_MEASURED).map(featuresOf));
+      ranked.length > 0
+        ? trainReward(compared, scores.slice(-TEXT_MEASURED).map(featuresOf))
+        : undefined;
+    const replies = compared.reduce((n, one) => n + one.replies.length, 0);
     const done: ReadRows = {
       rows: read,
       refSums: scores.map(logprobOf),
-      ...(reward && { reward, tokens: creditsIn(scores, reward, ranked.flatMap(rowsOf).length) }),
+      ...(reward && { reward, tokens: creditsIn(scores, reward, replies) }),
     };
     await shelf.save('read', done);
     return done;
@@ -346,8 +357,16 @@ function asVotes({ type, body }: Judgement): Judgement[] {
   });
 }
 
+/** Replies in the order they are read, and how they rank. */
+type Ranked = Pick<Ranking, 'replies' | 'ranks'>;
+
+const asRanked = (group: readonly Thumb[]): Ranked => ({
+  replies: group.map(({ reply }) => reply),
+  ranks: group.map(rankOf),
+});
+
 /** Rankings with what the reward model reads; `scores` begins with theirs. */
-function featuresIn(rankings: readonly Ranking[], scores: readonly RowScore[]) {
+function featuresIn(rankings: readonly Ranked[], scores: readonly RowScore[]) {
   let at = 0;
   return rankings.map(({ replies, ranks }) => ({
     replies: scores.slice(at, (at += replies.length)).map(featuresOf),

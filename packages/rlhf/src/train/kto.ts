@@ -26,6 +26,21 @@ export interface Thumb extends Row {
   readonly good: boolean;
 }
 
+/** Thumbs that are compared with each other. */
+const COMPARED = 8;
+
+/** Thumbs in groups of about eight with both kinds in each, to be compared as rankings are; none where there is one kind. */
+export function thumbGroups<T extends { readonly good: boolean }>(thumbs: readonly T[]): T[][] {
+  const up = thumbs.filter(({ good }) => good);
+  const down = thumbs.filter(({ good }) => !good);
+  const groups = Math.min(Math.ceil(thumbs.length / COMPARED), up.length, down.length);
+  const ordered = [...up, ...down];
+  return Array.from({ length: groups }, (_, g) => ordered.filter((_, i) => i % groups === g));
+}
+
+/** A thumb as a rank among others. */
+export const rankOf = ({ good }: { readonly good: boolean }): number => (good ? 1 : 2);
+
 export interface KtoConfig extends LoraConfig, Limits {
   readonly beta: number;
   readonly lrPeak: number;

@@ -10,7 +10,7 @@ import type { Stop, Trained } from './guards.ts';
 import { MOST_TEXT } from './demonstrations.ts';
 import { dpoDefaults, trainDpo } from './dpo.ts';
 import type { DpoConfig, DpoRecord, PreparedRanking } from './dpo.ts';
-import { ktoDefaults, trainKto } from './kto.ts';
+import { ktoDefaults, rankOf, thumbGroups, trainKto } from './kto.ts';
 import type { KtoConfig, KtoRecord, Thumb } from './kto.ts';
 import { logprobOf, Policy } from './policy.ts';
 import type { PolicyOptions, RowScore, RowStates } from './policy.ts';
@@ -64,7 +64,6 @@ export interface PipelineSpec {
 
 /** Rows of ordinary text that NLL is measured on: more would only take longer. */
 const MOST_HELD_OUT = 40;
-const THUMBS_COMPARED = 8;
 /** By how much an adapter is turned down until it is sound. */
 const UNSOUND = [1, 0.85, 0.7, 0.55];
 /** How the checkpoints of SFT are rated: replies to prompts kept apart. */
@@ -422,14 +421,11 @@ async function comparedThumbs(
   signal?: AbortSignal,
 ): Promise<RankedReplies[]> {
   const features = await policy.statesAs(thumbs, featuresOf, signal);
-  const groups = Math.ceil(thumbs.length / THUMBS_COMPARED);
-  return Array.from({ length: groups }, (_, g) => {
-    const mine = thumbs.flatMap((_, i) => (i % groups === g ? [i] : []));
-    return {
-      replies: mine.map((i) => features[i]!),
-      ranks: mine.map((i) => (thumbs[i]!.good ? 1 : 2)),
-    };
-  });
+  const seen = thumbs.map(({ good }, i) => ({ good, features: features[i]! }));
+  return thumbGroups(seen).map((group) => ({
+    replies: group.map((one) => one.features),
+    ranks: group.map(rankOf),
+  }));
 }
 
 /** Negative log-likelihood of rows, summed. */

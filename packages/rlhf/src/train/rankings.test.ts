@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { thumbGroups } from './kto.ts';
 import { withoutPunishedEnds, withoutUnequalEnds } from './rankings.ts';
 
 const END = 2;
@@ -60,5 +61,17 @@ describe('ends of single replies', () => {
     expect(withoutPunishedEnds(praised, END)).toBe(praised);
     const bare = [thumb(true, false), { reply: [END], good: false }];
     expect(withoutPunishedEnds(bare, END)).toEqual(bare);
+  });
+});
+
+describe('thumbs in groups', () => {
+  it('have both kinds in each, however few there are of one', () => {
+    const thumbs = Array.from({ length: 30 }, (_, i) => ({ good: i % 10 === 0, i }));
+    const groups = thumbGroups(thumbs);
+    expect(groups.map((group) => group.length)).toEqual([10, 10, 10]);
+    for (const group of groups) expect(group.filter(({ good }) => good)).toHaveLength(1);
+    expect(groups.flat().sort((a, b) => a.i - b.i)).toEqual(thumbs);
+    expect(thumbGroups(thumbs.slice(0, 10)).map((group) => group.length)).toEqual([10]);
+    expect(thumbGroups(thumbs.filter(({ good }) => good))).toEqual([]);
   });
 });
