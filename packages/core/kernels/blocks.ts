@@ -8,6 +8,7 @@
 // must lie in 0..127 to give the same everywhere; nibbles do. A pair of products is then at most
 // 2 · 15 · 127, so no 16-bit step inside the instruction can saturate. Weights of 8 bits would have to be cut into
 // two nibbles, which is no faster than 16-bit activations and less exact: they meet those everywhere.
+import { fma } from './fma';
 
 /** Adds the products of two weights of each row with two activations of 16 bits. */
 // @ts-ignore: decorator
@@ -23,12 +24,6 @@ function four(sum: v128, weights: v128, activations: usize): v128 {
   return ASC_FEATURE_RELAXED_SIMD
     ? i32x4.relaxed_dot_i8x16_i7x16_add_s(v128.load32_splat(activations), weights, sum)
     : sum;
-}
-
-// @ts-ignore: decorator
-@inline
-function fma(a: v128, b: v128, c: v128): v128 {
-  return ASC_FEATURE_RELAXED_SIMD ? f32x4.relaxed_madd(a, b, c) : f32x4.add(f32x4.mul(a, b), c);
 }
 
 /** acc += scale · step · sum (+ min · scale · Σ activations). */

@@ -1,31 +1,28 @@
 // Element by element and row by row, in fp32.
+import { fma } from './fma';
+
+/** 1.5 · 2²³: a number of up to 22 bits added to it is rounded to an integer, which the low bits then hold. */
+const WHOLE: f32 = 12582912;
 
 /** eˣ: 2ⁿ · e^r with |r| ≤ ln 2 / 2 by a polynomial (Cephes expf); relative error below 2e-7, 0 below −87.3. */
 // @ts-ignore: decorator
 @inline
 export function exponential(x: v128): v128 {
   const tooSmall = f32x4.lt(x, f32x4.splat(-87.3));
-  const inside = f32x4.max(f32x4.min(x, f32x4.splat(88.7)), f32x4.splat(-87.3));
-  const n = f32x4.nearest(f32x4.mul(inside, f32x4.splat(1.44269504088896341)));
-  let r = f32x4.sub(inside, f32x4.mul(n, f32x4.splat(0.693359375)));
-  r = f32x4.sub(r, f32x4.mul(n, f32x4.splat(-2.12194440e-4)));
+  // These let NaN pass when it stands first.
+  const inside = f32x4.pmax(f32x4.pmin(x, f32x4.splat(88.7)), f32x4.splat(-87.3));
+  const whole = fma(inside, f32x4.splat(1.44269504088896341), f32x4.splat(WHOLE));
+  const n = f32x4.sub(whole, f32x4.splat(WHOLE));
+  const r = fma(n, f32x4.splat(2.12194440e-4), fma(n, f32x4.splat(-0.693359375), inside));
   let p = f32x4.splat(1.9875691500e-4);
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(1.3981999507e-3));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(8.3334519073e-3));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(4.1665795894e-2));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(1.6666665459e-1));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(5.0000001201e-1));
-  p = f32x4.add(f32x4.add(f32x4.mul(p, f32x4.mul(r, r)), r), f32x4.splat(1));
-  // 2¹²⁸ is no number: the power is applied in two halves.
-  const whole = i32x4.trunc_sat_f32x4_s(n);
-  const half = i32x4.shr_s(whole, 1);
-  const rest = i32x4.sub(whole, half);
-  const bias = i32x4.splat(127);
-  const scaled = f32x4.mul(
-    f32x4.mul(p, i32x4.shl(i32x4.add(half, bias), 23)),
-    i32x4.shl(i32x4.add(rest, bias), 23),
-  );
-  return v128.andnot(scaled, tooSmall);
+  p = fma(p, r, f32x4.splat(1.3981999507e-3));
+  p = fma(p, r, f32x4.splat(8.3334519073e-3));
+  p = fma(p, r, f32x4.splat(4.1665795894e-2));
+  p = fma(p, r, f32x4.splat(1.6666665459e-1));
+  p = fma(p, r, f32x4.splat(5.0000001201e-1));
+  p = f32x4.add(fma(p, f32x4.mul(r, r), r), f32x4.splat(1));
+  // n is added to the exponent. It stays in its bounds: where n is 128, r is negative.
+  return v128.andnot(i32x4.add(p, i32x4.shl(whole, 23)), tooSmall);
 }
 
 // @ts-ignore: decorator
@@ -168,6 +165,18 @@ function sumOf(x: v128): f32 {
   );
 }
 
+function largest(x: usize, n: usize): f32 {
+  let top: f32 = -f32.MAX_VALUE * 2;
+  let tops = f32x4.splat(top);
+  let i: usize = 0;
+  for (; i + 4 <= n; i += 4) tops = f32x4.pmax(tops, v128.load(x + i * 4));
+  for (; i < n; i++) top = max(top, load<f32>(x + i * 4));
+  return max(
+    max(top, max(f32x4.extract_lane(tops, 0), f32x4.extract_lane(tops, 1))),
+    max(f32x4.extract_lane(tops, 2), f32x4.extract_lane(tops, 3)),
+  );
+}
+
 /** Added in fp64 and taken away again it leaves multiples of 2⁻³⁶, and sums of those up to 2¹⁷ are exact. */
 const COARSE: f64 = 65536;
 
@@ -180,8 +189,7 @@ export function softmax(x: usize, out: usize, n: usize, from: usize, to: usize):
   for (let row = from; row < to; row++) {
     const source = x + row * n * 4;
     const target = out + row * n * 4;
-    let top: f32 = -f32.MAX_VALUE * 2;
-    for (let i: usize = 0; i < n; i++) top = max(top, load<f32>(source + i * 4));
+    const top = largest(source, n);
     const peak = f32x4.splat(top);
     let acc0 = f64x2.splat(0);
     let acc1 = f64x2.splat(0);
