@@ -2,9 +2,11 @@
 // src/runtime/simd. Every thread runs the same list; an instruction's work is dealt out in equal
 // parts, and barrier instructions stand where a later one needs what an earlier one wrote.
 import { layerNorm, rmsNorm, softmax, binary, copy, unary } from './pointwise';
+import { attendScores, attendValues, columnOf } from './attention';
 import { timesColumns, timesRows } from './dense';
 import { BYTES_16, linear, linear32, NIBBLES_16, NIBBLES_8, SCRATCH_BYTES, setScratch } from './linear';
 import { quantise16, quantise8 } from './rounding';
+import { word } from './words';
 
 /** Bits of the activations that this module multiplies fastest. */
 export const activationBits: i32 = ASC_FEATURE_RELAXED_SIMD ? 8 : 16;
@@ -74,12 +76,6 @@ export function start(program: usize, control: usize, threads: i32): void {
   }
   if (program === REFRESH) barrier(control, threads);
   else if (program !== END) run(program, control, 0, threads);
-}
-
-// @ts-ignore: decorator
-@inline
-function word(at: usize, index: usize): usize {
-  return <usize>load<u32>(at + index * 4);
 }
 
 /**
@@ -158,6 +154,12 @@ function instruction(code: i32, at: usize, from: usize, to: usize): void {
         word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), load<f32>(at + 20), from, to,
       );
       break;
+    case 16:
+      attendScores(at, from, to);
+      break;
+    case 17:
+      attendValues(at, from, to);
+      break;
     default:
       if (ASC_FEATURE_RELAXED_SIMD) relaxedInstruction(code, at, from, to);
       else unreachable();
@@ -204,10 +206,9 @@ function product(code: i32, at: usize, from: usize, to: usize): void {
     }
     const out = word(at, 2) + index * M * N * 4;
     const addend = word(at, 3) ? word(at, 3) + index * M * N * 4 : 0;
-    const step = ((N + parts * 16 - 1) / (parts * 16)) * 16;
-    const first = min(part * step, N);
-    const last = min(first + step, N);
-    if (code === 6) timesRows(a, b, out, addend, M, K, N, first, last);
-    else timesColumns(a, b, out, addend, M, K, N, first, last);
+    const first = columnOf(N, parts, part);
+    const last = columnOf(N, parts, part + 1);
+    if (code === 6) timesRows(a, K * 4, b, N * 4, out, N * 4, addend, N * 4, M, K, first, last);
+    else timesColumns(a, K * 4, b, out, N * 4, addend, N * 4, M, K, first, last);
   }
 }

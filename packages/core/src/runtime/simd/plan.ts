@@ -5,6 +5,7 @@ import { RapportError, assert } from '../../error.ts';
 import { axisOf, dims, int, ints, sizeOf } from '../../graph/index.ts';
 import type { Dim, Graph, Node, Tensor, Value } from '../../graph/index.ts';
 import { Arena } from './arena.ts';
+import { findAttention, type Attention } from './attention.ts';
 import {
   broadcastShape,
   broadcastStrides,
@@ -37,10 +38,14 @@ export type Step =
   | { readonly kind: 'program'; readonly words: Uint32Array }
   | { readonly kind: 'host'; readonly run: (state: RunState) => void };
 
-/** An fp32 tensor in the shared memory. */
-interface Device {
+/** Where an fp32 tensor lies in the shared memory. */
+interface Placed {
   readonly at: number;
   readonly shape: readonly number[];
+}
+
+/** One that a value of the graph has. */
+interface Device extends Placed {
   readonly buffer: Buffer | null;
 }
 
@@ -132,6 +137,8 @@ class Planner {
   readonly #lastUse = new Map<Value, number>();
   readonly #consumers = new Map<Value, Node[]>();
   readonly #done = new Set<Node>();
+  /** By the first node of each. */
+  readonly #attentions = new Map<Node, Attention>();
 
   constructor(request: PlanRequest) {
     this.#request = request;
@@ -146,6 +153,11 @@ class Planner {
       }
     });
     for (const value of request.graph.outputs.values()) this.#lastUse.set(value, Infinity);
+    for (const node of request.graph.nodes) {
+      if (node.op !== 'Softmax') continue;
+      const found = findAttention(node, (value) => this.#consumers.get(value) ?? []);
+      if (found) this.#attentions.set(found.nodes[0]!, found);
+    }
   }
 
   make(): Plan {
@@ -257,6 +269,8 @@ class Planner {
 
   #lower(node: Node): void {
     const { op, inputs } = node;
+    const attention = this.#attentions.get(node);
+    if (attention && this.#attend(attention)) return;
     if (op === 'Shape') return this.#foldShape(node);
     if (op === 'Reshape' || op === 'Unsqueeze' || op === 'Squeeze') return this.#reshape(node);
     if (op === 'MatMul' || op === 'FusedMatMul' || op === 'Gemm') return this.#product(node);
@@ -456,8 +470,11 @@ class Planner {
     if (axisOf(int(attributes, 'axis'), x.shape.length) !== last) {
       throw unsupported('a softmax that is not over the last axis');
     }
-    const out = this.#fresh(outputs[0]!, x.shape);
-    const n = x.shape[last]!;
+    this.#softmaxOf(x, this.#fresh(outputs[0]!, x.shape));
+  }
+
+  #softmaxOf(x: Placed, out: Placed): void {
+    const n = x.shape.at(-1)!;
     this.#program.add({
       code: CODE.softmax,
       work: sizeOf(x.shape) / n,
@@ -747,6 +764,66 @@ class Planner {
     return known;
   }
 
+  /** Attention where its keys and values lie, without the steps in between; false where it has another form. */
+  #attend({ query, segments, output, nodes }: Attention): boolean {
+    const inputs = [query, ...segments.flatMap((one) => [one.keys, one.values, one.mask])];
+    if (!inputs.every((value) => this.#device.has(value))) return false;
+    const q = this.#device.get(query)!;
+    const [B, H, M, D] = q.shape as [number, number, number, number];
+    const parts = segments.map(({ keys, values, mask }) => ({
+      keys: this.#device.get(keys)!,
+      values: this.#device.get(values)!,
+      mask: this.#device.get(mask)!,
+    }));
+    for (const { keys, values, mask } of parts) {
+      const n = keys.shape[2]!;
+      const fits =
+        sameSizes(keys.shape, values.shape) &&
+        fitsInto(keys.shape, [B, H, n, D], 1) &&
+        fitsInto(mask.shape, [B, 1, M, n], 3);
+      if (!fits) return false;
+    }
+    const seen = parts.filter(({ keys }) => keys.shape[2]! > 0);
+    const W = seen.reduce((sum, { keys }) => sum + keys.shape[2]!, 0);
+    if (sizeOf(q.shape) === 0 || W === 0) return false;
+    const scores = { at: this.#arena.allocate(B * H * M * W * 4), shape: [B, H, M, W] };
+    const out = this.#fresh(output, q.shape);
+    const words = (count: number) => [
+      ...[q.at, scores.at, out.at, B, H, M, D, W, count, seen.length],
+      ...seen.flatMap(({ keys, values, mask }) => {
+        const n = keys.shape[2]!;
+        const strides = [
+          keys.shape[0] === 1 ? 0 : H * n * D,
+          mask.shape[0] === 1 ? 0 : sizeOf(mask.shape.slice(1)),
+          mask.shape[2] === 1 ? 0 : n,
+        ];
+        return [keys.at, values.at, mask.at, n, ...strides.map((stride) => stride * 4)];
+      }),
+    ];
+    const partsOf = (columns: number) =>
+      (B * H) % this.#request.threads === 0 ? 1 : Math.max(1, Math.min(8, columns >> 4));
+    this.#program.add({
+      code: CODE.attendScores,
+      work: B * H * partsOf(W),
+      cost: sizeOf(scores.shape) * D,
+      words: words(partsOf(W)),
+      reads: [range(q), ...seen.flatMap(({ keys, mask }) => [range(keys), range(mask)])],
+      writes: [range(scores)],
+    });
+    this.#softmaxOf(scores, scores);
+    this.#program.add({
+      code: CODE.attendValues,
+      work: B * H * partsOf(D),
+      cost: sizeOf(scores.shape) * D,
+      words: words(partsOf(D)),
+      reads: [range(scores), ...seen.map(({ values }) => range(values))],
+      writes: [range(out)],
+    });
+    this.#arena.free(scores.at, sizeOf(scores.shape) * 4);
+    for (const node of nodes) this.#done.add(node);
+    return true;
+  }
+
   #batched(
     left: Value,
     right: Value,
@@ -790,10 +867,15 @@ class Planner {
 
 // --- sizes and strides ----------------------------------------------------------------------------
 
-const range = ({ at, shape }: Device): Range => ({ at, size: sizeOf(shape) * 4 });
+const range = ({ at, shape }: Placed): Range => ({ at, size: sizeOf(shape) * 4 });
 
 const sameSizes = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((d, i) => d === b[i]);
+
+/** Whether the shape has these sizes, or 1 instead in the first `loose` axes. */
+const fitsInto = (shape: readonly number[], sizes: readonly number[], loose: number): boolean =>
+  shape.length === sizes.length &&
+  shape.every((size, i) => size === sizes[i] || (i < loose && size === 1));
 
 /** Joins neighbouring axes that every operand walks through evenly, and drops axes of size 1. */
 function merged(shape: readonly number[], strides: readonly (readonly number[])[]) {

@@ -19,6 +19,8 @@ export const CODE = {
   layerNorm: 13,
   quantise8: 14,
   nibbles8: 15,
+  attendScores: 16,
+  attendValues: 17,
 } as const;
 
 /** Bytes from `at` to `at + size`. */

@@ -1,0 +1,194 @@
+import * as ort from 'onnxruntime-node';
+import { assert, describe, expect, test } from 'vitest';
+import {
+  hasRelaxedSimd,
+  kernelModuleOf,
+  spawnKernelThread,
+} from '../../../../../tests/support/kernels.ts';
+import { runGraph } from '../../../../../tests/support/run-graph.ts';
+import { Graph, float32, int64, sizeOf, zeros } from '../../graph/index.ts';
+import type { Node, Tensor, Value } from '../../graph/index.ts';
+import * as op from '../../graph/build.ts';
+import { chatGraph } from '../../models/chat-graph.ts';
+import { causalMask } from '../../models/model-graph.ts';
+import { Random } from '../../random.ts';
+import type { ModelConfig } from '../../weights/model-config.ts';
+import { findAttention, type Segment } from './attention.ts';
+import { createSimdRuntime } from './simd-runtime.ts';
+
+/** Heads of 22 numbers: a whole tile, a vector, and two more. */
+const CONFIG: ModelConfig = {
+  architecture: 'llama',
+  ...{ layers: 2, hidden: 24, heads: 6, kvHeads: 2, headDim: 22, ffn: 40, vocab: 19, context: 128 },
+  ...{ ropeTheta: 1e4, normEpsilon: 1e-5, tiedHead: true, qkNorm: false },
+  biases: { qkv: false, out: false, ffn: false },
+};
+
+function attentionsOf(graph: Graph) {
+  const consumers = (value: Value): Node[] => graph.nodes.filter((n) => n.inputs.includes(value));
+  const softmaxes = graph.nodes.filter((node) => node.op === 'Softmax');
+  return softmaxes.flatMap((node) => findAttention(node, consumers) ?? []);
+}
+
+/** Attention as models write it. */
+function attend(query: Value, segments: readonly Segment[]): Value {
+  const scores = segments.map(({ keys, mask }) => op.add(op.matmulTransposed(query, keys), mask));
+  const likes = scores.map((value) => ({ value, axis: 3 }));
+  const parts = op.splitLike(op.softmax(op.concat(scores, 3)), 3, likes);
+  return parts
+    .map((part, i) => op.matmul(part, segments[i]!.values))
+    .reduce((a, b) => op.add(a, b));
+}
+
+describe('attention in a graph', () => {
+  test.each(['llama', 'gpt2'] as const)('is found in each layer of %s', (architecture) => {
+    const config = { ...CONFIG, architecture, kvHeads: architecture === 'gpt2' ? 6 : 2 };
+    const graph = chatGraph({ ...config, headDim: 4 }, [], { shared: true });
+    const found = attentionsOf(graph);
+    expect(found.map(({ segments }) => segments.length)).toEqual([3, 3]);
+    expect(found[1]!.segments.map(({ keys }) => keys.name).slice(0, 2)).toEqual([
+      'shared.k.1',
+      'past.k.1',
+    ]);
+  });
+
+  test.each([
+    ['the scores', (found: Node) => found.inputs[0]!],
+    ['the weights', (found: Node) => found.outputs[0]!],
+  ])('is left as it is where another node needs %s', (_, valueOf) => {
+    const graph = chatGraph({ ...CONFIG, layers: 1 }, []);
+    const softmax = graph.nodes.find((node) => node.op === 'Softmax')!;
+    graph.output('more', op.neg(valueOf(softmax)));
+    expect(attentionsOf(graph)).toEqual([]);
+  });
+});
+
+const kinds = (await hasRelaxedSimd()) ? (['plain', 'relaxed'] as const) : (['plain'] as const);
+const runs = kinds.flatMap((kind) => [1, 2].map((threads) => ({ kind, threads })));
+
+describe.each(runs)('attention with $kind SIMD on $threads threads', ({ kind, threads }) => {
+  const graph = chatGraph(CONFIG, [], { shared: true });
+  const random = new Random(3);
+  const numbers = (shape: readonly number[], size = 1) =>
+    float32(
+      shape,
+      Array.from({ length: sizeOf(shape) }, () => size * random.normal()),
+    );
+  const weights = Object.fromEntries(
+    graph.weights.map(({ name, shape }) => [name, numbers(shape as number[], 0.3)]),
+  );
+
+  /** Every third token of what was read before is hidden. */
+  const feedsOf = (sizes: { B: number; T: number; C: number; P: number }) => {
+    const { B, T, C } = sizes;
+    const named: Record<string, number> = { ...sizes, GT: 3 * T, S: T };
+    const feeds: Record<string, Tensor> = {};
+    for (const { name, shape } of graph.inputs) {
+      const size = shape.map((d) => (typeof d === 'number' ? d : named[d]!));
+      feeds[name] = numbers(size);
+      if (name.endsWith('Mask')) {
+        feeds[name] = float32(
+          size,
+          Array.from({ length: sizeOf(size) }, (_, i) => (i % 3 === 2 ? -1e9 : 0)),
+        );
+      }
+    }
+    const each = (f: (t: number) => number) => Array.from({ length: B * T }, (_, i) => f(i % T));
+    feeds['mask'] = causalMask(T, 3);
+    feeds['tokens'] = int64(
+      [B, T],
+      each((t) => (t * 7) % 19),
+    );
+    feeds['positions'] = int64(
+      [B, T],
+      each((t) => C + sizes.P + t),
+    );
+    feeds['last'] = int64(
+      [B, T, 1],
+      each((t) => t),
+    );
+    return feeds;
+  };
+
+  test.each([
+    { B: 1, T: 1, C: 0, P: 1 },
+    { B: 1, T: 1, C: 0, P: 203 },
+    { B: 1, T: 7, C: 0, P: 70 },
+    { B: 2, T: 1, C: 131, P: 5 },
+    { B: 3, T: 2, C: 9, P: 66 },
+    { B: 4, T: 35, C: 64, P: 2 },
+  ])('is what ONNX Runtime computes at %o', async (sizes) => {
+    const runtime = await createSimdRuntime({
+      ...{ module: await kernelModuleOf(kind), threads, spawn: spawnKernelThread },
+    });
+    const session = await runtime.load(graph, (name) => weights[name]!);
+    const feeds = feedsOf(sizes);
+    const expected = await (await runGraph(ort, graph, weights))(feeds);
+    const found = await session.run(feeds);
+    for (const [name, { data, shape }] of Object.entries(expected)) {
+      expect(found[name]!.shape).toEqual(shape);
+      const [own, right] = [found[name]!.data as Float32Array, data as Float32Array];
+      const far = own.map((x, i) => Math.abs(x - right[i]!));
+      expect(Math.max(...far), name).toBeLessThan(2e-5);
+    }
+    await session.dispose();
+    await runtime.dispose();
+  });
+
+  test('gives each token the same bits alone and beside others', async () => {
+    const own = await createSimdRuntime({
+      ...{ module: await kernelModuleOf(kind), threads, spawn: spawnKernelThread },
+    });
+    const [B, H, P, D] = [1, 2, 150, 22];
+    const query = numbers([B, H, 5, D]);
+    const [keys, values] = [numbers([B, H, P, D]), numbers([B, H, P, D])];
+    const bare = new Graph();
+    const input = (name: string, ...shape: (number | string)[]) =>
+      bare.input(name, 'float32', shape);
+    const q = input('q', B, H, 'M', D);
+    const segments = ['C', 'P'].map((size) => ({
+      keys: input(`keys${size}`, B, H, size, D),
+      values: input(`values${size}`, B, H, size, D),
+      mask: input(`mask${size}`, 1, 1, 1, size),
+    }));
+    bare.output('y', attend(q, segments));
+    const session = await own.load(bare, () => assert.fail());
+    /** The attention of rows `from` to `to` over so many keys in the first segment. */
+    const run = async (from: number, to: number, first: number) => {
+      const cut = (x: Tensor<'float32'>, a: number, b: number) =>
+        float32(
+          [B, H, b - a, D],
+          [0, 1].flatMap((h) => {
+            const at = h * (x.data.length / H);
+            return [...x.data.subarray(at + a * D, at + b * D)];
+          }),
+        );
+      const { y } = await session.run({
+        q: cut(query, from, to),
+        ...{ keysC: cut(keys, 0, first), valuesC: cut(values, 0, first) },
+        ...{ keysP: cut(keys, first, P), valuesP: cut(values, first, P) },
+        ...{ maskC: zeros([1, 1, 1, first]), maskP: zeros([1, 1, 1, P - first]) },
+      });
+      return y as Tensor<'float32'>;
+    };
+    const together = await run(0, 5, 0);
+    for (const [from, to, first] of [
+      [0, 1, 0],
+      [1, 2, 64],
+      [2, 4, 7],
+      [1, 4, 149],
+      [0, 4, 90],
+    ] as const) {
+      const part = await run(from, to, first);
+      const width = (to - from) * D;
+      for (const h of [0, 1]) {
+        const at = (h * 5 + from) * D;
+        expect(part.data.slice(h * width, (h + 1) * width)).toEqual(
+          together.data.slice(at, at + width),
+        );
+      }
+    }
+    await session.dispose();
+    await own.dispose();
+  });
+});
