@@ -14,6 +14,7 @@ import {
   type Runtime,
   type TensorData,
   type Value,
+  type WeightSource,
 } from '@rapport/core';
 import { cacheFolder } from './model-source/cache.mjs';
 
@@ -76,7 +77,7 @@ const floatsOf = (checkpoint: Checkpoint): Stored[] =>
   }));
 
 /** Integers of 8 bits, and floats. */
-const storedOf = (values: readonly Value[], weights: Weights): Stored[] =>
+const storedOf = (values: readonly Value[], weights: WeightSource): Stored[] =>
   values.map(({ name, dtype, shape }) => ({
     name,
     sizeBytes: (shape as readonly number[]).reduce(
@@ -85,8 +86,6 @@ const storedOf = (values: readonly Value[], weights: Weights): Stored[] =>
     ),
     read: async () => (await weights(name)).data,
   }));
-
-type Weights = Parameters<Runtime['load']>[1];
 
 /** The file of these tensors, made if it is not there, and where each lies in it. */
 async function fileOf(

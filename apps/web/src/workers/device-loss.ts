@@ -15,14 +15,14 @@ export function losable(runtime: Runtime, lost: () => Promise<unknown>): Runtime
   let held: HeldDevice | undefined;
 
   return {
-    async load(graph, weights, options) {
+    async load(graph, weights, loading) {
       const device = (held ??= new HeldDevice());
       const letGo = () => {
         if (--device.sessions === 0 && !device.isLost) held = undefined;
       };
       device.sessions++;
       try {
-        const session = await device.unlessGone(runtime.load(graph, weights, options));
+        const session = await device.unlessGone(runtime.load(graph, weights, loading));
         device.watch(lost);
         return {
           run: (feeds, options) => device.unlessGone(session.run(feeds, options)),

@@ -15,8 +15,8 @@ export interface ErrorScopes {
 /** The same runtime; a run for which the device had too little memory throws `runtime/out-of-memory`. */
 export function askingForMemory(runtime: Runtime, device: () => Promise<ErrorScopes>): Runtime {
   return {
-    async load(graph, weights, options) {
-      const session = await runtime.load(graph, weights, options);
+    async load(graph, weights, loading) {
+      const session = await runtime.load(graph, weights, loading);
       const scopes = await device();
       return {
         async run(feeds, options) {
