@@ -165,7 +165,8 @@ function sumOf(x: v128): f32 {
   );
 }
 
-function largest(x: usize, n: usize): f32 {
+/** Of `n` numbers. */
+export function largest(x: usize, n: usize): f32 {
   let top: f32 = -f32.MAX_VALUE * 2;
   let tops = f32x4.splat(top);
   let i: usize = 0;
@@ -185,34 +186,44 @@ const COARSE: f64 = 65536;
  * move nothing. A row of −∞ only gives NaN, as everywhere.
  */
 export function softmax(x: usize, out: usize, n: usize, from: usize, to: usize): void {
-  const large = f64x2.splat(COARSE);
   for (let row = from; row < to; row++) {
     const source = x + row * n * 4;
     const target = out + row * n * 4;
-    const top = largest(source, n);
-    const peak = f32x4.splat(top);
-    let acc0 = f64x2.splat(0);
-    let acc1 = f64x2.splat(0);
-    let i: usize = 0;
-    for (; i + 4 <= n; i += 4) {
-      const e = exponential(f32x4.sub(v128.load(source + i * 4), peak));
-      const high = i8x16.shuffle(e, e, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15);
-      acc0 = f64x2.add(acc0, f64x2.sub(f64x2.add(f64x2.promote_low_f32x4(e), large), large));
-      acc1 = f64x2.add(acc1, f64x2.sub(f64x2.add(f64x2.promote_low_f32x4(high), large), large));
-      v128.store(target + i * 4, e);
-    }
-    const acc = f64x2.add(acc0, acc1);
-    let sum: f64 = f64x2.extract_lane(acc, 0) + f64x2.extract_lane(acc, 1);
-    for (; i < n; i++) {
-      const e = f32x4.extract_lane(exponential(f32x4.splat(load<f32>(source + i * 4) - top)), 0);
-      sum += <f64>e + COARSE - COARSE;
-      store<f32>(target + i * 4, e);
-    }
-    const inverse = <f32>(1 / sum);
-    const scale = f32x4.splat(inverse);
-    for (i = 0; i + 4 <= n; i += 4) v128.store(target + i * 4, f32x4.mul(v128.load(target + i * 4), scale));
-    for (; i < n; i++) store<f32>(target + i * 4, load<f32>(target + i * 4) * inverse);
+    const sum = exponentials(source, target, n, largest(source, n));
+    scaleBy(<f32>(1 / sum), target, n);
   }
+}
+
+/** out = e^(x − top) of `n` numbers; gives their sum, which is the same in parts. */
+export function exponentials(x: usize, out: usize, n: usize, top: f32): f64 {
+  const large = f64x2.splat(COARSE);
+  const peak = f32x4.splat(top);
+  let acc0 = f64x2.splat(0);
+  let acc1 = f64x2.splat(0);
+  let i: usize = 0;
+  for (; i + 4 <= n; i += 4) {
+    const e = exponential(f32x4.sub(v128.load(x + i * 4), peak));
+    const high = i8x16.shuffle(e, e, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15);
+    acc0 = f64x2.add(acc0, f64x2.sub(f64x2.add(f64x2.promote_low_f32x4(e), large), large));
+    acc1 = f64x2.add(acc1, f64x2.sub(f64x2.add(f64x2.promote_low_f32x4(high), large), large));
+    v128.store(out + i * 4, e);
+  }
+  const acc = f64x2.add(acc0, acc1);
+  let sum: f64 = f64x2.extract_lane(acc, 0) + f64x2.extract_lane(acc, 1);
+  for (; i < n; i++) {
+    const e = f32x4.extract_lane(exponential(f32x4.splat(load<f32>(x + i * 4) - top)), 0);
+    sum += <f64>e + COARSE - COARSE;
+    store<f32>(out + i * 4, e);
+  }
+  return sum;
+}
+
+/** x = factor · x, `n` numbers. */
+export function scaleBy(factor: f32, x: usize, n: usize): void {
+  const scale = f32x4.splat(factor);
+  let i: usize = 0;
+  for (; i + 4 <= n; i += 4) v128.store(x + i * 4, f32x4.mul(v128.load(x + i * 4), scale));
+  for (; i < n; i++) store<f32>(x + i * 4, load<f32>(x + i * 4) * factor);
 }
 
 /** x / √(mean(x²) + ε) · weight over rows of `n`. */

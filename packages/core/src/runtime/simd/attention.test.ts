@@ -78,7 +78,7 @@ describe.each(runs)('attention with $kind SIMD on $threads threads', ({ kind, th
     graph.weights.map(({ name, shape }) => [name, numbers(shape as number[], 0.3)]),
   );
 
-  /** Every third token of what was read before is hidden. */
+  /** Of what was read before every third token is hidden, and of the second row of a batch nearly all at the end. */
   const feedsOf = (sizes: { B: number; T: number; C: number; P: number }) => {
     const { B, T, C } = sizes;
     const named: Record<string, number> = { ...sizes, GT: 3 * T, S: T };
@@ -89,7 +89,10 @@ describe.each(runs)('attention with $kind SIMD on $threads threads', ({ kind, th
       if (name.endsWith('Mask')) {
         feeds[name] = float32(
           size,
-          Array.from({ length: sizeOf(size) }, (_, i) => (i % 3 === 2 ? -1e9 : 0)),
+          Array.from({ length: sizeOf(size) }, (_, i) => {
+            const [row, at] = [Math.floor(i / size.at(-1)!), i % size.at(-1)!];
+            return at % 3 === 2 || (row === 1 && at > 2) ? -1e9 : 0;
+          }),
         );
       }
     }
@@ -135,7 +138,7 @@ describe.each(runs)('attention with $kind SIMD on $threads threads', ({ kind, th
     await runtime.dispose();
   });
 
-  test('gives each token the same bits alone and beside others', async () => {
+  test('gives each token the same bits alone and beside others, and beside room that is hidden', async () => {
     const own = await createSimdRuntime({
       ...{ module: await kernelModuleOf(kind), threads, spawn: spawnKernelThread },
     });
@@ -153,8 +156,11 @@ describe.each(runs)('attention with $kind SIMD on $threads threads', ({ kind, th
     }));
     bare.output('y', attend(q, segments));
     const session = await own.load(bare, () => assert.fail());
-    /** The attention of rows `from` to `to` over so many keys in the first segment. */
-    const run = async (from: number, to: number, first: number) => {
+    /**
+     * The attention of rows `from` to `to` over so many keys in the first segment, and with room for `more` in the second:
+     * whatever lies there.
+     */
+    const run = async (from: number, to: number, first: number, more = 0) => {
       const cut = (x: Tensor<'float32'>, a: number, b: number) =>
         float32(
           [B, H, b - a, D],
@@ -163,23 +169,33 @@ describe.each(runs)('attention with $kind SIMD on $threads threads', ({ kind, th
             return [...x.data.subarray(at + a * D, at + b * D)];
           }),
         );
+      const roomy = (x: Tensor<'float32'>) => {
+        const n = x.shape[2]!;
+        const data = new Float32Array(H * (n + more) * D).fill(NaN);
+        for (let h = 0; h < H; h++) {
+          data.set(x.data.subarray(h * n * D, (h + 1) * n * D), h * (n + more) * D);
+        }
+        return float32([B, H, n + more, D], data);
+      };
+      const maskP = zeros([1, 1, 1, P - first + more]);
+      maskP.data.fill(-1e9, P - first);
       const { y } = await session.run({
         q: cut(query, from, to),
         ...{ keysC: cut(keys, 0, first), valuesC: cut(values, 0, first) },
-        ...{ keysP: cut(keys, first, P), valuesP: cut(values, first, P) },
-        ...{ maskC: zeros([1, 1, 1, first]), maskP: zeros([1, 1, 1, P - first]) },
+        ...{ keysP: roomy(cut(keys, first, P)), valuesP: roomy(cut(values, first, P)) },
+        ...{ maskC: zeros([1, 1, 1, first]), maskP },
       });
       return y as Tensor<'float32'>;
     };
     const together = await run(0, 5, 0);
-    for (const [from, to, first] of [
-      [0, 1, 0],
-      [1, 2, 64],
-      [2, 4, 7],
-      [1, 4, 149],
-      [0, 4, 90],
+    for (const [from, to, first, more] of [
+      [0, 1, 0, 0],
+      [1, 2, 64, 1],
+      [2, 4, 7, 42],
+      [1, 4, 149, 0],
+      [0, 4, 90, 300],
     ] as const) {
-      const part = await run(from, to, first);
+      const part = await run(from, to, first, more);
       const width = (to - from) * D;
       for (const h of [0, 1]) {
         const at = (h * 5 + from) * D;

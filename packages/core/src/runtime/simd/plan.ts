@@ -470,10 +470,7 @@ class Planner {
     if (axisOf(int(attributes, 'axis'), x.shape.length) !== last) {
       throw unsupported('a softmax that is not over the last axis');
     }
-    this.#softmaxOf(x, this.#fresh(outputs[0]!, x.shape));
-  }
-
-  #softmaxOf(x: Placed, out: Placed): void {
+    const out = this.#fresh(outputs[0]!, x.shape);
     const n = x.shape.at(-1)!;
     this.#program.add({
       code: CODE.softmax,
@@ -810,13 +807,20 @@ class Planner {
       reads: [range(q), ...seen.flatMap(({ keys, mask }) => [range(keys), range(mask)])],
       writes: [range(scores)],
     });
-    this.#softmaxOf(scores, scores);
+    this.#program.add({
+      code: CODE.attendSoftmax,
+      work: B * H * M,
+      cost: sizeOf(scores.shape) * UNARY_COST,
+      words: words(1),
+      reads: [range(scores), ...seen.map(({ mask }) => range(mask))],
+      writes: [range(scores)],
+    });
     this.#program.add({
       code: CODE.attendValues,
       work: B * H * partsOf(D),
       cost: sizeOf(scores.shape) * D,
       words: words(partsOf(D)),
-      reads: [range(scores), ...seen.map(({ values }) => range(values))],
+      reads: [range(scores), ...seen.flatMap(({ values, mask }) => [range(values), range(mask)])],
       writes: [range(out)],
     });
     this.#arena.free(scores.at, sizeOf(scores.shape) * 4);

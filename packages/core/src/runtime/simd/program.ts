@@ -21,6 +21,7 @@ export const CODE = {
   nibbles8: 15,
   attendScores: 16,
   attendValues: 17,
+  attendSoftmax: 18,
 } as const;
 
 /** Bytes from `at` to `at + size`. */
