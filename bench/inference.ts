@@ -107,7 +107,11 @@ async function contestant(
   const page = await browser.open();
   return {
     label,
-    ask: (question) => call(page, 'ask', address, question),
+    async ask(question) {
+      const told = await call(page, 'ask', address, question);
+      await browser.rest();
+      return told;
+    },
     quality: (text) => call(page, 'quality', address, text),
     keepExact: (text) => call(page, 'keepExact', address, text),
     stop: () => page.close(),

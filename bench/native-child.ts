@@ -12,6 +12,7 @@ import { OwnEngine } from './own-engine.ts';
 import { answer, type Engine, type Piece } from './page/engine.ts';
 import { installPeers } from './peers.ts';
 import { compare } from './quality.ts';
+import { rest } from './rest.ts';
 import { rolloutSpeed } from './rollouts.ts';
 import { Texts } from './text.ts';
 import { adapters, branches, chat, exactness, FULL, QUICK, rollouts } from './workloads.ts';
@@ -39,10 +40,19 @@ const exactScores = async (text: Piece): Promise<Float32Array> => {
   return exactEngine.scores(text);
 };
 
+const cpuMs = () => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+};
+
 const contestant = (label: string, engine: Engine, missing?: string): Contestant => ({
   label,
   missing,
-  ask: (question) => answer(engine, question),
+  async ask(question) {
+    const told = await answer(engine, question);
+    await rest(cpuMs);
+    return told;
+  },
   async quality(text) {
     exact ??= exactScores(text);
     const reference = await exact;

@@ -10,6 +10,7 @@ import { chromiumArguments, findChromium } from '../tests/support/chromium.mjs';
 import { serveModel } from '../tests/support/serve-model.ts';
 import type { BenchPage } from './page/page.ts';
 import { peerPath, serveFolder } from './peers.ts';
+import { rest } from './rest.ts';
 
 /** What the packages import, bundled before the page opens. */
 const DEPENDENCIES = ['@xenova/transformers', '@noble/ed25519', 'valibot'];
@@ -50,6 +51,8 @@ export interface BenchBrowser {
   open(): Promise<Page>;
   /** Highest resident memory of the process that shows a page, in bytes; undefined where it cannot be read. */
   peakBytes(): Promise<number | undefined>;
+  /** Resolves when no page is at work. */
+  rest(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -76,6 +79,11 @@ export async function openBrowser(address: string): Promise<BenchBrowser> {
     // Graphics in software would pass for a WebGPU adapter.
     args: chromiumArguments.filter((argument) => !argument.includes('swiftshader')),
   });
+  const session = await context.browser()?.newBrowserCDPSession();
+  const renderers = async () => {
+    const told = await session?.send('SystemInfo.getProcessInfo');
+    return told?.processInfo.filter(({ type }) => type === 'renderer') ?? [];
+  };
   return {
     version: context.browser()?.version() ?? '',
     async open() {
@@ -84,14 +92,13 @@ export async function openBrowser(address: string): Promise<BenchBrowser> {
       await page.waitForFunction(() => 'bench' in globalThis);
       return page;
     },
+    rest: () =>
+      rest(async () => {
+        const seconds = (await renderers()).map(({ cpuTime }) => cpuTime);
+        return 1000 * seconds.reduce((a, b) => a + b, 0);
+      }),
     async peakBytes() {
-      const session = await context.browser()?.newBrowserCDPSession();
-      const { processInfo } = (await session?.send('SystemInfo.getProcessInfo')) ?? {
-        processInfo: [],
-      };
-      const peaks = await Promise.all(
-        processInfo.filter(({ type }) => type === 'renderer').map(({ id }) => peakOf(id)),
-      );
+      const peaks = await Promise.all((await renderers()).map(({ id }) => peakOf(id)));
       const largest = Math.max(...peaks);
       return Number.isFinite(largest) ? largest : undefined;
     },

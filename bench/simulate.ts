@@ -84,7 +84,8 @@ if (samples && existsSync(samples)) {
   sampled = await follow(sampleBase({ ...spec, votes: most, judgedSamples }, platform));
   if (samples) writeFileSync(samples, JSON.stringify(sampled));
 }
-const voted = sampled.voted.slice(0, Math.ceil(spec.votes / spec.replies));
+const asked = spec.method === 'kto' ? spec.votes : Math.ceil(spec.votes / spec.replies);
+const voted = sampled.voted.slice(0, asked);
 const { result: _, ...report } = await follow(
   simulate({ ...spec, sampled: { ...sampled, voted } }, platform),
 );
