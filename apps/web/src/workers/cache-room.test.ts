@@ -2,14 +2,14 @@ import { describe, expect, test } from 'vitest';
 import { cacheRoom } from './cache-room.ts';
 
 describe('the room for keys and values', () => {
-  test('is 160 MB to keep on a usual device, on a large one, and where the browser does not say', () => {
+  test('is 120 MB to keep on a usual device, on a large one, and where the browser does not say', () => {
     for (const deviceGb of [4, 8, 32, undefined])
-      expect(cacheRoom(deviceGb).cacheBytes).toBe(160e6);
+      expect(cacheRoom(deviceGb).cacheBytes).toBe(120e6);
   });
 
-  test('shrinks with the device, and leaves one conversation twice what is kept', () => {
-    expect(cacheRoom(2)).toEqual({ cacheBytes: 80e6, sequenceBytes: 160e6 });
-    expect(cacheRoom(0.5)).toEqual({ cacheBytes: 20e6, sequenceBytes: 40e6 });
+  test('shrinks with the device, and leaves one conversation more than what is kept', () => {
+    expect(cacheRoom(2)).toEqual({ cacheBytes: 60e6, sequenceBytes: 160e6 });
+    expect(cacheRoom(0.5)).toEqual({ cacheBytes: 15e6, sequenceBytes: 40e6 });
   });
 
   test.each([0.25, 0.5, 1, 2, 4, 8, 32, undefined])(

@@ -9,9 +9,9 @@ export interface CacheRoom {
 }
 
 const USUAL_GB = 4;
-/** 3,472 tokens of SmolLM2-135M: with weights and page less than 350 MB, however much memory there is. */
-const MOST_KEPT_BYTES = 160e6;
-const KEPT_SHARE = 0.04;
+/** 2,604 tokens of SmolLM2-135M, however much memory there is. */
+const MOST_KEPT_BYTES = 120e6;
+const KEPT_SHARE = 0.03;
 /** A long conversation read whole is worth more than branches that need not be read again. */
 const SEQUENCE_SHARE = 0.08;
 /** As which a usual device counts when loading has crashed on it. */

@@ -18,7 +18,7 @@ import type { SpeakRequest, SpokenReply, SpokenToken } from './speech.ts';
 
 const READ_AT_ONCE = 128;
 /** 3,472 tokens of SmolLM2-135M: with weights and page less than 350 MB. */
-const CACHE_BYTES = 160e6;
+const CACHE_BYTES = 120e6;
 /** A message, what it is about and a reply have this much room, whatever memory there is. */
 const LEAST_CONTEXT = 1024;
 

@@ -1,6 +1,6 @@
 // Keys and values of what has been read, per layer, for several replies side by side. The graph sees
 // them as padded inputs with a mask and gives back only new rows, so nothing is copied per token.
-import { float32, zeros, type Tensor } from '../graph/tensor.ts';
+import { float32, giveUp, zeros, type Tensor } from '../graph/tensor.ts';
 import type { TensorMemory } from '../runtime/runtime.ts';
 import type { ModelConfig } from '../weights/model-config.ts';
 import { KeyValueRows } from './key-value-rows.ts';
@@ -125,7 +125,7 @@ export class KeyValueCache {
     return feeds;
   }
 
-  /** Adds the `count` new rows of every slot, as the graph gave them. */
+  /** Adds the `count` new rows of every slot, as the graph gave them, and gives those up. */
   append(made: Record<string, Tensor>, count: number): void {
     const { kvHeads, headDim, layers } = this.#config;
     this.#fit(this.#lengths.length, Math.max(...this.#lengths) + count);
@@ -140,6 +140,7 @@ export class KeyValueCache {
           data.set(rows.subarray(from, from + count * headDim), to);
         }
       });
+      giveUp(rows);
     });
     this.#lengths.forEach((length, slot) => (this.#lengths[slot] = length + count));
   }

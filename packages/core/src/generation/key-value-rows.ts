@@ -1,5 +1,7 @@
 // Keys and values of consecutive tokens in one plain array: what is laid aside of a cache.
 
+import { giveUp } from '../graph/tensor.ts';
+
 export class KeyValueRows {
   /** [heads, tokens, headDim]; heads are those of the keys of each layer, then of the values. */
   readonly data: Float32Array;
@@ -23,9 +25,16 @@ export class KeyValueRows {
     return this.data.subarray(index * size, (index + 1) * size);
   }
 
-  /** The rows of the first `at` tokens and those of the rest, copied. */
+  /** The rows of the first `at` tokens and those of the rest, copied; these are given up. */
   split(at: number): readonly [KeyValueRows, KeyValueRows] {
-    return [this.#slice(0, at), this.#slice(at, this.length)];
+    const parts = [this.#slice(0, at), this.#slice(at, this.length)] as const;
+    this.giveUp();
+    return parts;
+  }
+
+  /** Gives their memory back; they are not read again. */
+  giveUp(): void {
+    giveUp(this.data);
   }
 
   #slice(from: number, to: number): KeyValueRows {

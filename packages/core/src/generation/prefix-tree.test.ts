@@ -4,12 +4,17 @@ import { PrefixTree, type Place, type Rows } from './prefix-tree.ts';
 
 /** Rows that say what was read: of each token, the text up to it. */
 class Said implements Rows<Said> {
-  readonly texts: readonly string[];
+  texts: readonly string[];
   constructor(texts: readonly string[]) {
     this.texts = texts;
   }
   split(at: number): [Said, Said] {
-    return [new Said(this.texts.slice(0, at)), new Said(this.texts.slice(at))];
+    const parts: [Said, Said] = [new Said(this.texts.slice(0, at)), new Said(this.texts.slice(at))];
+    this.giveUp();
+    return parts;
+  }
+  giveUp(): void {
+    this.texts = [];
   }
 }
 

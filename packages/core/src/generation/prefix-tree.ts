@@ -7,6 +7,8 @@
 export interface Rows<Self> {
   /** The rows of the first `at` tokens and those of the rest; this object is not used again. */
   split(at: number): readonly [Self, Self];
+  /** Gives their memory back; this object is not used again. */
+  giveUp(): void;
 }
 
 /** Where the model reads and writes the rows of one sequence. */
@@ -16,7 +18,7 @@ export interface Place<R> {
   take(from: number, to: number): R;
   /** Forgets what comes after the first `length` tokens; there will be `room`, where that is known. */
   crop(length: number, room?: number): void;
-  /** Goes on with tokens whose rows lay aside. */
+  /** Goes on with tokens whose rows lay aside, and copies them. */
   put(tokens: readonly number[], rows: R): void;
 }
 
@@ -75,8 +77,10 @@ export class PrefixTree<R extends Rows<R>> {
     const wanted = this.#match(tokens);
     const leaving = this.#match(this.#place.tokens).filter((one) => !wanted.includes(one));
     const stays = this.#place.tokens.length - lengthOf(leaving);
-    const coming = wanted.flatMap((one) => (one.rows ? [[one.tokens, one.rows] as const] : []));
-    for (const one of wanted) this.#forgetRows(one);
+    const coming = wanted.flatMap((one) => {
+      const rows = this.#takeRows(one);
+      return rows ? [[one.tokens, rows] as const] : [];
+    });
     try {
       this.limit = limit;
       let from = stays;
@@ -85,7 +89,10 @@ export class PrefixTree<R extends Rows<R>> {
         from += left.tokens.length;
       }
       this.#place.crop(stays, tokens.length);
-      for (const [tokens, rows] of coming) this.#place.put(tokens, rows);
+      for (const [tokens, rows] of coming) {
+        this.#place.put(tokens, rows);
+        rows.giveUp();
+      }
     } catch (error) {
       this.clear();
       throw error;
@@ -213,8 +220,14 @@ export class PrefixTree<R extends Rows<R>> {
   }
 
   #forgetRows(one: Node<R>): void {
-    if (one.rows) this.#size -= one.tokens.length;
+    this.#takeRows(one)?.giveUp();
+  }
+
+  #takeRows(one: Node<R>): R | undefined {
+    const { rows } = one;
+    if (rows) this.#size -= one.tokens.length;
     one.rows = undefined;
+    return rows;
   }
 }
 

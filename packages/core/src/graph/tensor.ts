@@ -47,6 +47,19 @@ export function int64(
 export const zeros = (shape: readonly number[]): Tensor<'float32'> =>
   float32(shape, new Float32Array(sizeOf(shape)));
 
+/**
+ * Gives the memory of numbers that nobody reads any more back at once: until the next collection of garbage they would be
+ * as much memory again. They must own their buffer; engines before 2024 leave it to that collection.
+ */
+export function giveUp({ buffer }: TensorData): void {
+  (buffer as Transferable).transfer?.(0);
+}
+
+/** ES2024; missing in Node 20 and in browsers before 2024. */
+interface Transferable {
+  readonly transfer?: (byteLength: number) => ArrayBuffer;
+}
+
 function make<D extends DType>(dtype: D, shape: readonly number[], data: DataOf[D]): Tensor<D> {
   assert(data.length === sizeOf(shape), `${data.length} elements for shape [${shape.join(', ')}]`);
   return { dtype, shape, data };

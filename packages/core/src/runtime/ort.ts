@@ -2,7 +2,7 @@
 // passed in. It knows graphs and tensors, not models.
 import type * as Ort from 'onnxruntime-common';
 import { toOnnx } from '../graph/onnx.ts';
-import { zeros, type Tensor, type TensorData } from '../graph/tensor.ts';
+import { giveUp, zeros, type Tensor, type TensorData } from '../graph/tensor.ts';
 import type { Runtime, Session } from './runtime.ts';
 
 /** `onnxruntime-node`, `onnxruntime-web/wasm` or `onnxruntime-web/webgpu`. */
@@ -18,7 +18,7 @@ export function ortRuntime(
 ): Runtime {
   return {
     async load(graph, weights, loading) {
-      const files = new Map<string, Uint8Array<ArrayBuffer & Transferable>>();
+      const files = new Map<string, Uint8Array>();
       for (const { name } of graph.weights) files.set(name, copyOf((await weights(name)).data));
       const model = toOnnx(graph, ({ name }) => ({
         location: name,
@@ -32,8 +32,8 @@ export function ortRuntime(
         ...options,
         ...(loading?.manyRows && { extra: { session: AS_THEY_ARE } }),
       });
-      // The session has copies. Until the next collection of garbage these would be as much memory again.
-      for (const { buffer } of files.values()) buffer.transfer?.(0);
+      // The session has copies.
+      for (const bytes of files.values()) giveUp(bytes);
       return ortSession(ort, session, onGraphics(options) ? withElements : undefined);
     },
   };
@@ -77,11 +77,6 @@ function withElements(input: Tensor, name: string): Tensor {
   const filled = zeros(input.shape.map((size) => size || 1));
   if (name.endsWith('Mask')) filled.data.fill(-1e9);
   return filled;
-}
-
-/** ES2024; missing in Node 20 and in browsers before 2024. */
-interface Transferable {
-  readonly transfer?: (byteLength: number) => ArrayBuffer;
 }
 
 const copyOf = ({ buffer, byteOffset, byteLength }: TensorData): Uint8Array<ArrayBuffer> =>

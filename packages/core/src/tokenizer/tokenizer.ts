@@ -73,13 +73,8 @@ export async function buildTokenizer(spec: TokenizerSpec): Promise<Tokenizer> {
   return new ByteLevelTokenizer(pretrained, tokenTable(json), turn, digest);
 }
 
-/** The bytes a token stands for, and whether it is special (role marks, end of turn). */
-interface Token {
-  readonly bytes: Uint8Array;
-  readonly special: boolean;
-  /** Matched in text as it is; its content is not written in byte-level letters. */
-  readonly added: boolean;
-}
+/** A token of the vocabulary, in byte-level letters, or an added one, which is matched in text as it is. */
+type Token = string | { readonly content: string; readonly special: boolean };
 
 class ByteLevelTokenizer implements Tokenizer {
   readonly endOfTurn: number;
@@ -121,10 +116,11 @@ class ByteLevelTokenizer implements Tokenizer {
     return {
       push: (id) => {
         const token = this.#tokens[id];
-        if (!token || (skipSpecial && token.special)) return '';
+        if (token === undefined) return '';
+        if (typeof token === 'string') return decoder.push(bytesOfToken(token));
+        if (skipSpecial && token.special) return '';
         // An added token is text of its own: bytes before and after it never join to a character.
-        if (!token.added) return decoder.push(token.bytes);
-        return decoder.flush() + decoder.push(token.bytes) + decoder.flush();
+        return decoder.flush() + token.content;
       },
       flush: () => decoder.flush(),
     };
@@ -160,13 +156,8 @@ class ByteLevelTokenizer implements Tokenizer {
 
 function tokenTable(json: TokenizerJson): (Token | undefined)[] {
   const table: (Token | undefined)[] = [];
-  for (const [token, id] of Object.entries(json.model.vocab)) {
-    table[id] = { bytes: bytesOfToken(token), special: false, added: false };
-  }
-  const utf8 = new TextEncoder();
-  for (const { id, content, special } of json.added_tokens) {
-    table[id] = { bytes: utf8.encode(content), special, added: true };
-  }
+  for (const [token, id] of Object.entries(json.model.vocab)) table[id] = token;
+  for (const { id, content, special } of json.added_tokens) table[id] = { content, special };
   return table;
 }
 

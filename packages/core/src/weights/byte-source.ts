@@ -1,12 +1,15 @@
 // Where weights come from: anything that can hand out a range of bytes.
 // Files, OPFS and HTTP live with the platform; here are only the sources every platform has.
 import { RapportError } from '../error.ts';
+import { giveUp } from '../graph/tensor.ts';
 
 /** Random access to bytes: a file, an OPFS handle, an HTTP range, an ArrayBuffer. */
 export interface ByteSource {
   readonly sizeBytes: number;
   /** Resolves to exactly `length` bytes from `offset`, or rejects. */
   read(offset: number, length: number): Promise<Uint8Array>;
+  /** Takes back what it read for the caller alone, when that is not needed any more. */
+  giveUp?(bytes: Uint8Array): void;
 }
 
 /** The part of `Blob` a source needs; a `File` from OPFS or a file input is one. */
@@ -29,6 +32,7 @@ export function blobSource(blob: BlobLike): ByteSource {
     sizeBytes: blob.size,
     read: async (offset, length) =>
       new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer()),
+    giveUp,
   };
 }
 

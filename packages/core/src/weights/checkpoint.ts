@@ -17,6 +17,8 @@ export interface RawTensor {
   readonly format: string;
   readonly bytes: Uint8Array;
   readonly shape: readonly number[];
+  /** Gives the memory of `bytes` back; they are not read again. */
+  giveUp?(): void;
 }
 
 /**

@@ -42,7 +42,12 @@ export async function openGguf(
     const { shape, format } = tensor;
     const bytes = await readExactly(source, tensor.offset, tensor.sizeBytes, `tensor ${name}`);
     const headDim = permutedHeadDim(name, config);
-    return { shape, format, bytes: headDim ? halvesFromPairs(bytes, shape[0]!, headDim) : bytes };
+    return {
+      shape,
+      format,
+      bytes: headDim ? halvesFromPairs(bytes, shape[0]!, headDim) : bytes,
+      giveUp: () => source.giveUp?.(bytes),
+    };
   };
 
   return {
@@ -51,12 +56,14 @@ export async function openGguf(
     ...options,
     tensors: placed as ReadonlyMap<string, TensorInfo>,
     async read(name) {
-      const { bytes, shape } = await load(name);
-      return dequantise(
+      const { bytes, shape, giveUp } = await load(name);
+      const numbers = dequantise(
         placed.get(name)!.format,
         bytes,
         shape.reduce((n, d) => n * d, 1),
       );
+      giveUp?.();
+      return numbers;
     },
     async readRaw(name) {
       const raw = await load(name);

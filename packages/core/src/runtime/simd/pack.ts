@@ -148,15 +148,26 @@ const STORED: Readonly<Record<string, Stored>> = {
   },
 };
 
+/** Gives so many bytes, all zero: a multiple of 16, at an address that is one. */
+export type Room = (sizeBytes: number) => Uint8Array;
+
+const ofItsOwn: Room = (sizeBytes) => new Uint8Array(sizeBytes);
+
 /** Whether the kernels compute on this block format as it is. */
 export const canPack = (format: string): boolean => Object.hasOwn(STORED, format);
 
 /**
- * Repacks quantised rows; no integer and no scale changes.
+ * Repacks quantised rows into `room`; no integer and no scale changes.
  *
  * @throws RapportError `runtime/weights` when bytes, shape and format do not fit each other.
  */
-export function pack(format: string, bytes: Uint8Array, rows: number, width: number): Packed {
+export function pack(
+  format: string,
+  bytes: Uint8Array,
+  rows: number,
+  width: number,
+  room: Room = ofItsOwn,
+): Packed {
   const stored = STORED[format];
   assert(stored, `no kernel for ${format}`);
   const { blockSize, blockBytes, bits, size, hasMin } = stored;
@@ -171,8 +182,8 @@ export function pack(format: string, bytes: Uint8Array, rows: number, width: num
   const groups = Math.ceil(rows / 4);
   const head = hasMin ? 32 : 16;
   const stride = head + size * (bits === 4 ? 2 : 4);
-  const out = new Uint8Array(groups * (width / size) * stride);
-  const floats = new Float32Array(out.buffer);
+  const out = room(groups * (width / size) * stride);
+  const floats = floatsOf(out);
   const block: Block = {
     codes: new Uint8Array(blockSize),
     steps: new Float32Array(blockSize / size),
@@ -214,14 +225,22 @@ function placeBytes(
   }
 }
 
-/** Packs fp32 rows [rows, width]. */
-export function packFloats(data: Float32Array, rows: number, width: number): Packed {
-  const out = new Float32Array(Math.ceil(rows / 4) * 4 * width);
+const floatsOf = ({ buffer, byteOffset, byteLength }: Uint8Array): Float32Array =>
+  new Float32Array(buffer, byteOffset, byteLength / 4);
+
+/** Packs fp32 rows [rows, width] into `room`. */
+export function packFloats(
+  data: Float32Array,
+  rows: number,
+  width: number,
+  room: Room = ofItsOwn,
+): Packed {
+  const bytes = room(Math.ceil(rows / 4) * 16 * width);
+  const out = floatsOf(bytes);
   for (let row = 0; row < rows; row++) {
     const to = (row >> 2) * 4 * width + (row & 3);
     for (let k = 0; k < width; k++) out[to + k * 4] = data[row * width + k]!;
   }
-  const bytes = new Uint8Array(out.buffer);
   return { bits: 32, rows, width, size: 1, hasMin: false, bytes };
 }
 

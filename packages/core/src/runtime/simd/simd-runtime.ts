@@ -181,19 +181,23 @@ class SimdRuntime implements Runtime {
       return { kind: 'plain', at, shape };
     }
     const { bytes, ...layout } = await this.#pack(weight, use, weights);
-    const sizeBytes = bytes.byteLength;
-    const at = this.#heap.allocate(sizeBytes);
-    this.#heap.u8(at, sizeBytes).set(bytes);
-    return { kind: 'matrix', at, sizeBytes, layout };
+    return { kind: 'matrix', at: bytes.byteOffset, sizeBytes: bytes.byteLength, layout };
   }
 
   async #pack(weight: Value, use: 'rows' | 'columns', weights: WeightSource): Promise<Packed> {
     const [first, second] = weight.shape as readonly [number, number];
     const [rows, width] = use === 'rows' ? [first, second] : [second, first];
     const raw = await this.#readRaw?.(weight.name);
-    if (raw && canPack(raw.format)) return pack(raw.format, raw.bytes, rows, width);
+    // Where it stays: a copy that waits for the garbage collector would be as much memory again.
+    const room = (sizeBytes: number) =>
+      this.#heap.u8(this.#heap.allocate(sizeBytes), sizeBytes).fill(0);
+    if (raw && canPack(raw.format)) {
+      const packed = pack(raw.format, raw.bytes, rows, width, room);
+      raw.giveUp?.();
+      return packed;
+    }
     const data = (await weights(weight.name)).data as Float32Array;
-    return packFloats(use === 'rows' ? data : transposed(data, first, second), rows, width);
+    return packFloats(use === 'rows' ? data : transposed(data, first, second), rows, width, room);
   }
 }
 
