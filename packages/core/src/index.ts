@@ -128,7 +128,7 @@ export { Random } from './random.ts';
 export type { RandomState } from './random.ts';
 
 // Runtimes: what graphs run on. ONNX Runtime, and our own WASM SIMD kernels on quantised blocks as stored.
-export type { Runtime, Session, WeightSource } from './runtime/runtime.ts';
+export type { Runtime, Session, TensorMemory, WeightSource } from './runtime/runtime.ts';
 export { AS_THEY_ARE, ortRuntime, ortSession } from './runtime/ort.ts';
 export type { OrtModule } from './runtime/ort.ts';
 export { createSimdRuntime, serveKernels } from './runtime/simd/simd-runtime.ts';

@@ -2,8 +2,9 @@
 // processor or on graphics.
 import { ortRuntime, type Checkpoint, type OrtModule, type Runtime } from '@rapport/core';
 import { losable } from './device-loss.ts';
+import { GraphicsMemory, type GraphicsDevice } from './graphics-memory.ts';
 import type { Engine, OpenedModel, Verdict } from './inference.ts';
-import { askingForMemory, type ErrorScopes } from './out-of-memory.ts';
+import { askingForMemory } from './out-of-memory.ts';
 import { ownKernels } from './own-kernels.ts';
 import { fastest } from './probe.ts';
 import { firstThatOpens, waysOf, type Wanted, type Way } from './ways.ts';
@@ -78,11 +79,14 @@ const threadsFor = (cores: number): number =>
 
 async function webgpu(): Promise<Runtime> {
   const ort = await onGraphics();
-  const runtime = ortRuntime(ort, { executionProviders: ['webgpu'] });
-  const device = async () =>
-    (await ort.env.webgpu.device) as ErrorScopes & { lost: Promise<unknown> };
-  return losable(askingForMemory(runtime, device), async () => (await device()).lost);
+  let loadedOn: LosableDevice | undefined;
+  const device = async () => (loadedOn = (await ort.env.webgpu.device) as LosableDevice);
+  const memory = new GraphicsMemory(() => loadedOn);
+  const runtime = ortRuntime(ort, { executionProviders: ['webgpu'] }, memory);
+  return losable(askingForMemory(runtime, device, memory), async () => (await device()).lost);
 }
+
+type LosableDevice = GraphicsDevice & { readonly lost: Promise<unknown> };
 
 /** Whether there is a graphics processor that computes; one in software is none. */
 export async function hasGraphics(): Promise<boolean> {

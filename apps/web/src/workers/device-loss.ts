@@ -15,6 +15,7 @@ export function losable(runtime: Runtime, lost: () => Promise<unknown>): Runtime
   let held: HeldDevice | undefined;
 
   return {
+    ...(runtime.memory && { memory: runtime.memory }),
     async load(graph, weights, loading) {
       const device = (held ??= new HeldDevice());
       const letGo = () => {

@@ -33,7 +33,7 @@ import {
   trainKto,
   trainPpo,
   trainReward,
-  withoutPunishedEnds,
+  withoutCommonEnds,
   withoutUnequalEnds,
   type CourseState,
   type PpoState,
@@ -133,7 +133,7 @@ export async function* teach(
             .map((ranking) => withoutUnequalEnds(ranking, endOfTurn));
     const thumbs =
       method === 'kto' ? thumbsOf(short(lessons).flatMap(asVotes), tokenizer).map(cut) : [];
-    const groups = thumbGroups(withoutPunishedEnds(thumbs, endOfTurn));
+    const groups = thumbGroups(withoutCommonEnds(thumbs, endOfTurn));
     const votes = groups.length > 0 ? groups.flat() : thumbs;
     const measured = measuredOf(method, short(heldOut), tokenizer);
     const text = textRows(method, tokenizer);

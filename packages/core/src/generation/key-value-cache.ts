@@ -62,11 +62,11 @@ export class KeyValueCache {
     if (length > 0) this.#fit(slot + 1, length);
     this.#lengths.push(length);
     if (!prefix || length === 0) return;
-    this.#tensors.forEach(({ data }, i) => {
+    this.#tensors.forEach((tensor, i) => {
       for (let h = 0; h < kvHeads; h++) {
         const from = h * prefix.#capacity * headDim;
         const rows = prefix.#tensors[i]!.data.subarray(from, from + length * headDim);
-        data.set(rows, (slot * kvHeads + h) * this.#capacity * headDim);
+        this.#write(tensor, rows, (slot * kvHeads + h) * this.#capacity * headDim);
       }
     });
   }
@@ -84,10 +84,11 @@ export class KeyValueCache {
     if (slot === last) return;
     this.#lengths[slot] = length;
     const size = this.#capacity * headDim;
-    for (const { data } of this.#tensors) {
+    for (const tensor of this.#tensors) {
       for (let h = 0; h < kvHeads; h++) {
         const from = (last * kvHeads + h) * size;
-        data.copyWithin((slot * kvHeads + h) * size, from, from + length * headDim);
+        const rows = tensor.data.subarray(from, from + length * headDim);
+        this.#write(tensor, rows, (slot * kvHeads + h) * size);
       }
     }
   }
@@ -129,7 +130,7 @@ export class KeyValueCache {
   append(made: Record<string, Tensor>, count: number): void {
     const { kvHeads, headDim, layers } = this.#config;
     this.#fit(this.#lengths.length, Math.max(...this.#lengths) + count);
-    this.#tensors.forEach(({ data }, i) => {
+    this.#tensors.forEach((tensor, i) => {
       const name = i < layers ? `new.k.${i}` : `new.v.${i - layers}`;
       const rows = made[name]!.data as Float32Array;
       this.#lengths.forEach((length, slot) => {
@@ -137,7 +138,7 @@ export class KeyValueCache {
           const head = slot * kvHeads + h;
           const from = head * count * headDim;
           const to = (head * this.#capacity + length) * headDim;
-          data.set(rows.subarray(from, from + count * headDim), to);
+          this.#write(tensor, rows.subarray(from, from + count * headDim), to);
         }
       });
       giveUp(rows);
@@ -165,9 +166,9 @@ export class KeyValueCache {
     const { kvHeads, headDim } = this.#config;
     const length = this.#lengths[0]!;
     this.#fit(1, length + rows.length);
-    this.#tensors.forEach(({ data }, i) => {
+    this.#tensors.forEach((tensor, i) => {
       for (let h = 0; h < kvHeads; h++) {
-        data.set(rows.head(i * kvHeads + h), (h * this.#capacity + length) * headDim);
+        this.#write(tensor, rows.head(i * kvHeads + h), (h * this.#capacity + length) * headDim);
       }
     });
     this.#lengths[0] = length + rows.length;
@@ -201,6 +202,11 @@ export class KeyValueCache {
     this.#move(Math.max(slots, this.#slots), Math.max(this.#capacity, roomFor(length)));
   }
 
+  #write(tensor: Tensor<'float32'>, numbers: Float32Array, at: number): void {
+    tensor.data.set(numbers, at);
+    this.#memory.wrote?.(tensor, at, at + numbers.length);
+  }
+
   /** Moves what is held to tensors of this size, one after the other. */
   #move(slots: number, capacity: number): void {
     const { kvHeads, headDim, layers } = this.#config;
@@ -215,7 +221,7 @@ export class KeyValueCache {
         if (!old) continue;
         for (let h = 0; h < used; h++) {
           const rows = old.data.subarray(h * from * headDim, (h * from + kept) * headDim);
-          moved.data.set(rows, h * capacity * headDim);
+          this.#write(moved, rows, h * capacity * headDim);
         }
         this.#memory.free(old);
       }

@@ -2,8 +2,8 @@
 // passed in. It knows graphs and tensors, not models.
 import type * as Ort from 'onnxruntime-common';
 import { toOnnx } from '../graph/onnx.ts';
-import { giveUp, zeros, type Tensor, type TensorData } from '../graph/tensor.ts';
-import type { Runtime, Session } from './runtime.ts';
+import { giveUp, sizeOf, zeros, type Tensor, type TensorData } from '../graph/tensor.ts';
+import type { Runtime, Session, TensorMemory } from './runtime.ts';
 
 /** `onnxruntime-node`, `onnxruntime-web/wasm` or `onnxruntime-web/webgpu`. */
 export type OrtModule = Pick<typeof Ort, 'InferenceSession' | 'Tensor'>;
@@ -11,12 +11,22 @@ export type OrtModule = Pick<typeof Ort, 'InferenceSession' | 'Tensor'>;
 /** Session options, as text: weights are not packed into a copy of their own for each product that they are in. */
 export const AS_THEY_ARE = { disable_prepacking: '1' };
 
-/** A runtime that hands each weight over as external data of its own, so that none outlives its copy. */
+/** Memory whose arrays have twins (`GPUBuffer`) on the device that computes. */
+export interface TwinMemory extends TensorMemory {
+  twinOf(data: TensorData): object | undefined;
+}
+
+/**
+ * A runtime that hands each weight over as external data of its own, so that none outlives its copy. What is allocated
+ * in `memory` is read from its twin.
+ */
 export function ortRuntime(
   ort: OrtModule,
   options: Ort.InferenceSession.SessionOptions = {},
+  memory?: TwinMemory,
 ): Runtime {
   return {
+    ...(memory && { memory }),
     async load(graph, weights, loading) {
       const files = new Map<string, Uint8Array>();
       for (const { name } of graph.weights) files.set(name, copyOf((await weights(name)).data));
@@ -34,23 +44,37 @@ export function ortRuntime(
       });
       // The session has copies.
       for (const bytes of files.values()) giveUp(bytes);
-      return ortSession(ort, session, onGraphics(options) ? withElements : undefined);
+      return ortSession(ort, session, onGraphics(options) ? onDevice(ort, memory) : undefined);
     },
   };
 }
 
-/** A session that ONNX Runtime has loaded. `prepare` sees each input first. */
+type AsInput = (input: Tensor, name: string) => Ort.Tensor;
+
+const inMemory =
+  (ort: OrtModule): AsInput =>
+  ({ dtype, data, shape }) =>
+    new ort.Tensor(dtype as 'float32', data as Float32Array, shape);
+
+function onDevice(ort: OrtModule, memory: TwinMemory | undefined): AsInput {
+  const sent = inMemory(ort);
+  return (input, name) => {
+    const twin = sizeOf(input.shape) > 0 && memory?.twinOf(input.data);
+    if (!twin) return sent(withElements(input, name), name);
+    const options = { dataType: 'float32', dims: input.shape } as const;
+    return ort.Tensor.fromGpuBuffer(twin as Ort.Tensor.GpuBufferType, options);
+  };
+}
+
+/** A session that ONNX Runtime has loaded. */
 export function ortSession(
   ort: OrtModule,
   session: Ort.InferenceSession,
-  prepare: (input: Tensor, name: string) => Tensor = (input) => input,
+  asInput = inMemory(ort),
 ): Session {
   return {
     run: async (feeds) => {
-      const inputs = Object.entries(feeds).map(([name, input]) => {
-        const { dtype, data, shape } = prepare(input, name);
-        return [name, new ort.Tensor(dtype as 'float32', data as Float32Array, shape)];
-      });
+      const inputs = Object.entries(feeds).map(([name, input]) => [name, asInput(input, name)]);
       const outputs = await session.run(
         Object.fromEntries(inputs) as Ort.InferenceSession.FeedsType,
       );

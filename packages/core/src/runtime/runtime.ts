@@ -30,6 +30,8 @@ export interface TensorMemory {
   allocate(shape: readonly number[]): Tensor<'float32'>;
   /** Gives back what `allocate` gave. */
   free(tensor: Tensor<'float32'>): void;
+  /** To be told that numbers `from`..`to` of what `allocate` gave were written, where the runtime reads a copy. */
+  wrote?(tensor: Tensor<'float32'>, from: number, to: number): void;
 }
 
 /** Loads a graph and binds its weights by Hugging Face name, fp32 but where the graph says otherwise. */
