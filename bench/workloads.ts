@@ -32,8 +32,9 @@ export const FULL: Sizes = {
   pasts: [64, 512, 1536],
   reads: 5,
   longReads: 3,
-  rounds: 15,
-  spoken: 4,
+  rounds: 8,
+  // Fewer would be mostly an engine's first token after a pause, while others had their turn.
+  spoken: 16,
   replyTokens: 32,
   guessedTokens: 96,
   text: 256,

@@ -63,6 +63,7 @@ const kto: RulesOf<'kto'> = {
   beta: positive,
   lrPeak: amount,
   epochs: count,
+  maxSteps: count,
   batch: count,
   focus: amount,
   warmupSteps: whole,

@@ -25,7 +25,7 @@ export { trainAllWeights } from './train/all-weights.ts';
 export { NLL_LIMIT, scaleWithin } from './train/scale-within.ts';
 export { cutTo, fitted, partsOf, shortened } from './train/room.ts';
 export type { Room } from './train/room.ts';
-export { withoutPunishedEnds, withoutUnequalEnds } from './train/rankings.ts';
+export { withoutCommonEnds, withoutUnequalEnds } from './train/rankings.ts';
 export type { Ranking } from './train/rankings.ts';
 export { documentRow } from './train/rows.ts';
 export type { Row, TrunkRow } from './train/rows.ts';

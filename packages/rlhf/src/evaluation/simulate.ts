@@ -37,9 +37,9 @@ export interface SimulationSpec {
   readonly prompts: readonly Instruction[];
   readonly demonstrations: readonly Instruction[];
   readonly method: PipelineSpec['method'];
-  /** Ranked replies in all, whole prompts of K; with 'kto' as many thumbs. */
+  /** Ranked replies in all, whole prompts of K; with 'kto' thumbs, on one reply of each prompt before any has two. */
   readonly votes: number;
-  /** K, replies per prompt. */
+  /** K, replies per prompt; 'kto' takes as many as it needs. */
   readonly replies: number;
   /** Keep only so many pairs of the rankings: what a person who compares two at a time would give. */
   readonly pairs?: number;
@@ -153,10 +153,10 @@ export async function* sampleBase(
   platform: SimulationPlatform,
   signal?: AbortSignal,
 ): AsyncGenerator<SimulationRecord, BaseSamples> {
-  const { train, judged } = splitPrompts(spec);
+  const { train, replies, judged } = splitPrompts(spec);
   const booth = await Booth.open(spec, platform, signal);
   try {
-    const voted = yield* booth.speak('vote', train, spec.replies, spec.seed + 1, null);
+    const voted = yield* booth.speak('vote', train, replies, spec.seed + 1, null);
     const base = yield* booth.speak('judge', judged, spec.judgedSamples, 1001, null);
     return { voted, base };
   } finally {
@@ -186,11 +186,17 @@ export async function* simulate(
   const scores = scoresOf(train, voted);
   const rankings = rankingsBy(scores, voted, spec, mistakes);
   const isUp = thumbsUp(scores.flat());
-  const thumbs = voted
-    .flatMap((replies, p) =>
-      replies.map(({ prompt, tokens: reply }, k): Thumb => {
+  const rounds = Array.from(
+    { length: Math.max(...voted.map(({ length }) => length)) },
+    (_, k) => k,
+  );
+  const thumbs = rounds
+    .flatMap((k) =>
+      voted.flatMap((replies, p): Thumb[] => {
+        if (!replies[k]) return [];
+        const { prompt, tokens: reply } = replies[k];
         const flipped = mistakes.uniform() < spec.noise;
-        return { prompt, reply, good: isUp(scores[p]![k]!) !== flipped };
+        return [{ prompt, reply, good: isUp(scores[p]![k]!) !== flipped }];
       }),
     )
     .slice(0, spec.votes);
@@ -391,12 +397,11 @@ const promptOf = (line: Instruction, tokenizer: Tokenizer): number[] =>
     addGenerationPrompt: true,
   });
 
-/** A seeded third is kept for judging; the rest gives the prompts to vote on. */
+/** A seeded third is kept for judging; the rest gives the prompts to vote on, and how many replies each has. */
 function splitPrompts(spec: SimulationSpec) {
   // The split must not depend on the seed of the votes: results of several seeds are judged on the same prompts.
   const shuffled = new Random(4).shuffle(spec.prompts);
   const third = Math.floor(shuffled.length / 3);
-  const wanted = Math.ceil(spec.votes / spec.replies);
   const pool = new Random(spec.seed * 31 + 5).shuffle(shuffled.slice(third));
   if (pool.length === 0 || third === 0) {
     throw new RapportError(
@@ -405,8 +410,11 @@ function splitPrompts(spec: SimulationSpec) {
       'Give at least 3 prompts; 100 or more make useful intervals.',
     );
   }
+  const { method, votes } = spec;
+  const wanted = method === 'kto' ? Math.min(votes, pool.length) : Math.ceil(votes / spec.replies);
   const train = Array.from({ length: wanted }, (_, i) => pool[i % pool.length]!);
-  return { train, judged: shuffled.slice(0, Math.min(third, spec.judgedPrompts)) };
+  const replies = method === 'kto' ? Math.ceil(votes / wanted) : spec.replies;
+  return { train, replies, judged: shuffled.slice(0, Math.min(third, spec.judgedPrompts)) };
 }
 
 /**

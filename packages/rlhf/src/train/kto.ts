@@ -44,7 +44,9 @@ export const rankOf = ({ good }: { readonly good: boolean }): number => (good ? 
 export interface KtoConfig extends LoraConfig, Limits {
   readonly beta: number;
   readonly lrPeak: number;
+  /** Times every thumb is seen, as far as `maxSteps` leaves it open. */
   readonly epochs: number;
+  readonly maxSteps: number;
   readonly batch: number;
   /** κ of `tokenWeights`, as for DPO. */
   readonly focus: number;
@@ -58,10 +60,11 @@ export const ktoDefaults: KtoConfig = {
   beta: 0.1,
   lrPeak: 1e-3,
   epochs: 4,
+  maxSteps: 50,
   batch: 8,
   focus: 0.7,
   warmupSteps: 3,
-  ptxBalance: 0.2,
+  ptxBalance: 0,
   ptxRows: 4,
   klStop: 3,
   lengthStop: 0.1,
@@ -170,7 +173,7 @@ export async function* trainKto(
     };
   };
   const perEpoch = Math.ceil(tasks.length / config.batch);
-  const of = perEpoch * config.epochs;
+  const of = Math.min(config.maxSteps, perEpoch * config.epochs);
   try {
     for (let step = course.step; step <= of; step++) {
       signal?.throwIfAborted();

@@ -17,7 +17,7 @@ import type { PolicyOptions, RowScore, RowStates } from './policy.ts';
 import type { AdapterPlace } from './policy-graph.ts';
 import { ppoDefaults, trainPpo } from './ppo.ts';
 import type { PpoConfig, PpoRecord, PpoState } from './ppo.ts';
-import { pairsOf, withoutPunishedEnds, withoutUnequalEnds } from './rankings.ts';
+import { pairsOf, withoutCommonEnds, withoutUnequalEnds } from './rankings.ts';
 import type { Ranking } from './rankings.ts';
 import { NLL_LIMIT, scaleWithin } from './scale-within.ts';
 import { featuresOf, rewardOf, tellsTokens, tokenScores, trainReward } from './reward.ts';
@@ -165,7 +165,7 @@ export async function* runPipeline(
     const seen = await policy.scoresAs(rows, null, seenIn, options);
     const answers = await policy.scoresAs(heldOut, null, seenIn, options);
     const prepared = regroup(rankings, rows, seen);
-    const fair = withoutPunishedEnds(spec.thumbs ?? [], endOfTurn);
+    const fair = withoutCommonEnds(spec.thumbs ?? [], endOfTurn);
     const thumbs = await policy.withTrunk(fair, signal);
     const compared = [...prepared, ...(await comparedThumbs(policy, thumbs, signal))];
     yield { stage: 'prepare', step: 3, of: 3 };

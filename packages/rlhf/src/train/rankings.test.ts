@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { thumbGroups } from './kto.ts';
-import { withoutPunishedEnds, withoutUnequalEnds } from './rankings.ts';
+import { withoutCommonEnds, withoutUnequalEnds } from './rankings.ts';
 
 const END = 2;
 
@@ -44,23 +44,28 @@ describe('ends of single replies', () => {
   const endsOf = (thumbs: readonly { reply: readonly number[]; good: boolean }[], kind: boolean) =>
     thumbs.filter(({ good, reply }) => good === kind && reply.at(-1) === END).length;
 
-  it('go from bad ones until both kinds end alike', () => {
+  it('go from both kinds where bad ones end more often', () => {
     const good = [true, false, false, false].map((ended) => thumb(true, ended));
-    const bad = [true, true, false, true, true, true, true, true].map((ended) =>
-      thumb(false, ended),
-    );
-    const equal = withoutPunishedEnds([...good, ...bad], END);
-    // A quarter of the good ones ended: so do two of the eight bad ones, an early and a late one.
-    expect(endsOf(equal, true)).toBe(1);
-    expect(equal.slice(4).map(({ reply }) => reply.length)).toEqual([2, 2, 3, 2, 3, 2, 2, 3]);
-    expect(endsOf(equal, false)).toBe(2);
+    const bad = [true, true, false, true].map((ended) => thumb(false, ended));
+    const equal = withoutCommonEnds([...good, ...bad], END);
+    expect(equal.map(({ reply }) => reply.length)).toEqual([2, 3, 3, 3, 2, 2, 3, 2]);
+    expect(endsOf(equal, true) + endsOf(equal, false)).toBe(0);
   });
 
-  it('stay where good ones end as often, and where there is nothing else', () => {
-    const praised = [thumb(true, true), thumb(false, false), thumb(false, true)];
-    expect(withoutPunishedEnds(praised, END)).toBe(praised);
+  it('stay where good ones have more, an early and a late one', () => {
+    // All of four good ones ended and half of the bad ones: the good ones keep every second end.
+    const good = [true, true, true, true].map((ended) => thumb(true, ended));
+    const bad = [true, false].map((ended) => thumb(false, ended));
+    const left = withoutCommonEnds([...good, ...bad], END);
+    expect(left.map(({ reply }) => reply.length)).toEqual([2, 3, 2, 3, 2, 3]);
+    expect([endsOf(left, true), endsOf(left, false)]).toEqual([2, 0]);
+    const praised = [thumb(true, true), thumb(false, false)];
+    expect(withoutCommonEnds(praised, END)).toEqual(praised);
+  });
+
+  it('stay where there is nothing else', () => {
     const bare = [thumb(true, false), { reply: [END], good: false }];
-    expect(withoutPunishedEnds(bare, END)).toEqual(bare);
+    expect(withoutCommonEnds(bare, END)).toEqual(bare);
   });
 });
 

@@ -31,10 +31,10 @@ export function withoutUnequalEnds(ranking: Ranking, endOfTurn: number): Ranking
 }
 
 /**
- * Where bad replies end more often than good ones, their ends would be what is bad about them, and replies would end no
- * more. So many of their ends go, spread evenly, that both end alike.
+ * Ends that good and bad replies have alike say nothing: only as many stay as good ones have more, spread evenly. Punished
+ * ends would teach not to end, and ends of both would teach to end, since what is good is strengthened for longer.
  */
-export function withoutPunishedEnds<T extends Judged>(
+export function withoutCommonEnds<T extends Judged>(
   thumbs: readonly T[],
   endOfTurn: number,
 ): readonly T[] {
@@ -42,13 +42,12 @@ export function withoutPunishedEnds<T extends Judged>(
   const shareOf = (kind: readonly T[]) => kind.filter(ended).length / Math.max(1, kind.length);
   const ofGood = shareOf(thumbs.filter(({ good }) => good));
   const ofBad = shareOf(thumbs.filter(({ good }) => !good));
-  if (ofBad <= ofGood) return thumbs;
-  const kept = ofGood / ofBad;
+  const kept = ofBad < ofGood ? 1 - ofBad / ofGood : 0;
   let seen = 0;
   return thumbs.map((thumb) => {
-    if (thumb.good || !ended(thumb)) return thumb;
-    const isKept = Math.floor((seen + 1) * kept) > Math.floor(seen * kept);
-    seen++;
+    if (!ended(thumb)) return thumb;
+    const isKept = thumb.good && Math.floor((seen + 1) * kept) > Math.floor(seen * kept);
+    if (thumb.good) seen++;
     return isKept ? thumb : { ...thumb, reply: withoutEnd(thumb.reply, endOfTurn) };
   });
 }
