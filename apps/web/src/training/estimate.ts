@@ -33,7 +33,7 @@ export function estimateSeconds(
   const rows = (judgements: readonly Judgement[]) =>
     judgements.flatMap((judgement) => lengthsOf(judgedIn(judgement), budgetTokens));
   const [learned, apart] = [rows(lessons), rows(heldOut)];
-  const text = (method === 'dpo' ? 0 : TEXT_ROWS) + TEXT_MEASURED;
+  const text = (method === 'ppo' ? TEXT_ROWS : 0) + TEXT_MEASURED;
   const read = total(learned) + total(apart) + text * TEXT_TOKENS;
   const compared = total(apart) + (1 + SCALINGS) * TEXT_MEASURED * TEXT_TOKENS;
   const learning = method === 'kto' ? ktoTokens(learned) : dpoTokens(lessons, budgetTokens);
@@ -56,10 +56,10 @@ function dpoTokens(lessons: readonly Judgement[], budgetTokens: number): number 
 
 /** Each reply is also read after another's prompt, and scored there at each step. */
 function ktoTokens(rows: readonly number[]): number {
-  const { epochs, batch, ptxRows } = course.kto;
-  const steps = Math.ceil(rows.length / batch) * epochs;
-  const seen = epochs * total(rows);
-  return 4 * FORWARD * total(rows) + (1 + FORWARD) * seen + steps * ptxRows * TEXT_TOKENS;
+  const { epochs, maxSteps, batch } = course.kto;
+  const perEpoch = Math.ceil(rows.length / batch);
+  const seen = (Math.min(maxSteps, perEpoch * epochs) / Math.max(1, perEpoch)) * total(rows);
+  return 4 * FORWARD * total(rows) + (1 + FORWARD) * seen;
 }
 
 /** Replies are spoken, read, scored by both policies, and learned from beside ordinary text. */

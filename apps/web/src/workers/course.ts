@@ -2,7 +2,7 @@
 
 export const course = {
   dpo: { epochs: 3, promptsPerStep: 4, minSteps: 24, maxSteps: 32 },
-  kto: { epochs: 3, batch: 8, ptxRows: 2 },
+  kto: { epochs: 3, maxSteps: 32, batch: 8 },
   /** A round of PPO that a page has the memory and the patience for. */
   ppo: {
     iterations: 3,

@@ -428,7 +428,7 @@ const crossed = (thumbs: readonly Thumb[]): Measured['pairs'] =>
 
 /** Documents to mix in, where the method does; then the answers to measure, TEXT_MEASURED of them. */
 function textRows(method: TrainingMethod, tokenizer: Tokenizer): Row[] {
-  const documents = method === 'dpo' ? [] : ordinaryText.slice(0, -TEXT_MEASURED);
+  const documents = method === 'ppo' ? ordinaryText.slice(0, -TEXT_MEASURED) : [];
   const answers = ordinaryText.slice(-TEXT_MEASURED).map(({ ask, answer }) => ({
     prompt: tokenizer.encodeChat([{ role: 'user', content: ask }], { addGenerationPrompt: true }),
     reply: [...tokenizer.encode(answer), tokenizer.endOfTurn],
