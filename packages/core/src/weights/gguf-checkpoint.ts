@@ -1,5 +1,6 @@
 // A GGUF file as a Checkpoint: its keys become a ModelConfig, its names and row order Hugging
 // Face's. Names as in llama.cpp's gguf-py/gguf/constants.py and tensor_mapping.py.
+import { giveUp } from '../graph/tensor.ts';
 import { tokenizerFromGguf } from '../tokenizer/from-gguf.ts';
 import { readExactly, type ByteSource } from './byte-source.ts';
 import { noTensor, type Checkpoint, type RawTensor, type TensorInfo } from './checkpoint.ts';
@@ -40,14 +41,12 @@ export async function openGguf(
     const tensor = placed.get(name);
     if (!tensor) throw noTensor(name);
     const { shape, format } = tensor;
-    const bytes = await readExactly(source, tensor.offset, tensor.sizeBytes, `tensor ${name}`);
+    const stored = await readExactly(source, tensor.offset, tensor.sizeBytes, `tensor ${name}`);
     const headDim = permutedHeadDim(name, config);
-    return {
-      shape,
-      format,
-      bytes: headDim ? halvesFromPairs(bytes, shape[0]!, headDim) : bytes,
-      giveUp: () => source.giveUp?.(bytes),
-    };
+    if (!headDim) return { shape, format, bytes: stored, giveUp: () => source.giveUp?.(stored) };
+    const bytes = halvesFromPairs(stored, shape[0]!, headDim);
+    source.giveUp?.(stored);
+    return { shape, format, bytes, giveUp: () => giveUp(bytes) };
   };
 
   return {
@@ -56,13 +55,13 @@ export async function openGguf(
     ...options,
     tensors: placed as ReadonlyMap<string, TensorInfo>,
     async read(name) {
-      const { bytes, shape, giveUp } = await load(name);
+      const { bytes, shape, giveUp: done } = await load(name);
       const numbers = dequantise(
         placed.get(name)!.format,
         bytes,
         shape.reduce((n, d) => n * d, 1),
       );
-      giveUp?.();
+      done?.();
       return numbers;
     },
     async readRaw(name) {
