@@ -115,10 +115,19 @@ export function nibbles8(rows: i32, at: usize, a: usize, row: usize, s: usize, s
   addAll(rows, acc, s0, s1, s2, s3, at, true, s, scaleRow);
 }
 
-/**
- * Blocks of 16 or 32 bytes with 16-bit activations: a sum is at most 32 · 128 · 32,767 < 2³¹. Blocks of 16 have no
- * minimum, since the sum of activations is that of 32.
- */
+/** acc += min · scale · Σ of 16 activations: the sum that was kept when they were rounded is that of 32. */
+// @ts-ignore: decorator
+@inline
+function addMin(acc: usize, min: v128, a: usize, s: usize): void {
+  const ones = i16x8.splat(1);
+  const parts = i32x4.add(i32x4.dot_i16x8_s(v128.load(a), ones), i32x4.dot_i16x8_s(v128.load(a, 16), ones));
+  const pairs = i32x4.add(parts, i32x4.shuffle(parts, parts, 1, 0, 3, 2));
+  const sum = i32x4.add(pairs, i32x4.shuffle(pairs, pairs, 2, 3, 0, 1));
+  const scaled = f32x4.mul(f32x4.convert_i32x4_s(sum), v128.load32_splat(s));
+  v128.store(acc, fma(min, scaled, v128.load(acc)));
+}
+
+/** Blocks of 16 or 32 bytes with 16-bit activations: a sum is at most 32 · 128 · 32,767 < 2³¹. */
 // @ts-ignore: decorator
 @inline
 export function bytes16(
@@ -149,5 +158,12 @@ export function bytes16(
       s3 = two(two(s3, even, x), odd, x + 4);
     }
   }
-  addAll(rows, acc, s0, s1, s2, s3, at, hasMin, s, scaleRow);
+  addAll(rows, acc, s0, s1, s2, s3, at, hasMin && size === 32, s, scaleRow);
+  if (hasMin && size === 16) {
+    const min = v128.load(at, 16);
+    addMin(acc, min, a, s);
+    if (rows > 1) addMin(acc + 16, min, a + row, s + scaleRow);
+    if (rows > 2) addMin(acc + 32, min, a + row * 2, s + scaleRow * 2);
+    if (rows > 3) addMin(acc + 48, min, a + row * 3, s + scaleRow * 3);
+  }
 }

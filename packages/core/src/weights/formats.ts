@@ -16,7 +16,19 @@ export interface WeightFormat {
 }
 
 export type FormatName =
-  'F32' | 'F16' | 'BF16' | 'Q8_0' | 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q4_K' | 'Q5_K' | 'Q6_K';
+  | 'F32'
+  | 'F16'
+  | 'BF16'
+  | 'Q8_0'
+  | 'Q4_0'
+  | 'Q4_1'
+  | 'Q5_0'
+  | 'Q5_1'
+  | 'Q2_K'
+  | 'Q3_K'
+  | 'Q4_K'
+  | 'Q5_K'
+  | 'Q6_K';
 
 const isLittleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
@@ -106,6 +118,44 @@ function expandQ5_1(bytes: Uint8Array, out: Float32Array): void {
 }
 
 // --- super-blocks of 256 ----------------------------------------------------------------------
+
+// x = d · scale_s · q − dmin · min_s, 2 bits, sixteen sub-blocks s of 16: a byte has a scale (low) and a
+// minimum (high) of 4 bits. Then 64 bytes of numbers, then d and dmin.
+function expandQ2_K(bytes: Uint8Array, out: Float32Array): void {
+  for (let o = 0, at = 0; o < out.length; o += 256, at += 84) {
+    const d = half(bytes, at + 80);
+    const dmin = half(bytes, at + 82);
+    for (let i = 0; i < 256; i++) {
+      const pair = bytes[at + (i >> 4)]!;
+      out[o + i] = d * (pair & 15) * pairOf(bytes, at + 16, i) - dmin * (pair >> 4);
+    }
+  }
+}
+
+// x = d · scale_s · q, 3 bits, sixteen sub-blocks s of 16 with signed 6-bit scales. 32 bytes of third bits, which
+// say that nothing is to be taken off, 64 bytes of the lower two, 12 of scales, then d.
+function expandQ3_K(bytes: Uint8Array, out: Float32Array): void {
+  for (let o = 0, at = 0; o < out.length; o += 256, at += 110) {
+    const d = half(bytes, at + 108);
+    for (let i = 0; i < 256; i++) {
+      const q =
+        pairOf(bytes, at + 32, i) - (((bytes[at + (i & 31)]! >> (i >> 5)) & 1) === 0 ? 4 : 0);
+      out[o + i] = d * signedScaleOf(bytes, at + 96, i >> 4) * q;
+    }
+  }
+}
+
+// Two bits of number i of 256: half h = i / 128, quarter k = (i % 128) / 32, lane i % 32.
+const pairOf = (bytes: Uint8Array, at: number, i: number): number =>
+  (bytes[at + (i >> 7) * 32 + (i & 31)]! >> (((i >> 5) & 3) * 2)) & 3;
+
+// The 12 bytes of sixteen 6-bit scales: low four bits of 0-7 and 8-15 in the low and high halves of bytes 0-7, the
+// upper two bits of s, s + 4, s + 8 and s + 12 in byte 8 + s.
+function signedScaleOf(bytes: Uint8Array, at: number, s: number): number {
+  const low = (bytes[at + (s & 7)]! >> (s < 8 ? 0 : 4)) & 15;
+  const high = (bytes[at + 8 + (s & 3)]! >> ((s >> 2) * 2)) & 3;
+  return (low | (high << 4)) - 32;
+}
 
 // x = d · scale_s · q − dmin · min_s, 4 bits, eight sub-blocks s of 32 with 6-bit scales and mins.
 function expandQ4_K(bytes: Uint8Array, out: Float32Array): void {
@@ -205,6 +255,8 @@ export const FORMATS: Readonly<Record<FormatName, WeightFormat>> = {
   Q4_1: blocks('Q4_1', 32, 20, expandQ4_1),
   Q5_0: blocks('Q5_0', 32, 22, expandQ5_0),
   Q5_1: blocks('Q5_1', 32, 24, expandQ5_1),
+  Q2_K: blocks('Q2_K', 256, 84, expandQ2_K),
+  Q3_K: blocks('Q3_K', 256, 110, expandQ3_K),
   Q4_K: blocks('Q4_K', 256, 144, expandQ4_K),
   Q5_K: blocks('Q5_K', 256, 176, expandQ5_K),
   Q6_K: blocks('Q6_K', 256, 210, expandQ6_K),

@@ -144,7 +144,7 @@ describe('a damaged GGUF file is a named error', () => {
     ['more numbers than can be counted', [2 ** 40, 2 ** 40], 0, 'weights/inconsistent'],
     ['more numbers than the file has', [2 ** 20, 64], 0, 'weights/truncated'],
     ['rows that are no whole blocks', [2, 48], 3, 'weights/inconsistent'],
-    ['a storage format that is not read', [256], 10, 'weights/unknown-format'],
+    ['a storage format that is not read', [256], 16, 'weights/unknown-format'],
     ['a storage format that does not exist', [256], 4096, 'weights/unknown-format'],
   ])('a tensor with %s', async (_, shape, type, want) => {
     const file = buildGguf([], [{ name: 't', shape, type, bytes: new Uint8Array(64) }]);

@@ -57,6 +57,8 @@ const formatOfType: Readonly<Record<number, FormatName>> = {
   6: 'Q5_0',
   7: 'Q5_1',
   8: 'Q8_0',
+  10: 'Q2_K',
+  11: 'Q3_K',
   12: 'Q4_K',
   13: 'Q5_K',
   14: 'Q6_K',

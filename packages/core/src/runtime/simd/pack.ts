@@ -57,6 +57,13 @@ function fifthBits(bytes: Uint8Array, from: number, codes: Uint8Array, offset: n
   }
 }
 
+/** The 256 numbers of two bits of a super-block. */
+function pairsOfBits(bytes: Uint8Array, from: number, codes: Uint8Array): void {
+  for (let i = 0; i < 256; i++) {
+    codes[i] = (bytes[from + (i >> 7) * 32 + (i & 31)]! >> (((i >> 5) & 3) * 2)) & 3;
+  }
+}
+
 function superScales(bytes: Uint8Array, at: number, { steps, mins }: Block): void {
   const d = half(bytes, at);
   const dmin = half(bytes, at + 2);
@@ -109,6 +116,33 @@ const STORED: Readonly<Record<string, Stored>> = {
     read(bytes, at, { codes, steps }) {
       steps[0] = half(bytes, at);
       for (let i = 0; i < 32; i++) codes[i] = bytes[at + 2 + i]!;
+    },
+  },
+  Q2_K: {
+    ...{ blockSize: 256, blockBytes: 84, bits: 8, size: 16, hasMin: true },
+    read(bytes, at, { codes, steps, mins }) {
+      const [d, dmin] = [half(bytes, at + 80), half(bytes, at + 82)];
+      for (let s = 0; s < 16; s++) {
+        steps[s] = d * (bytes[at + s]! & 15);
+        mins[s] = -dmin * (bytes[at + s]! >> 4);
+      }
+      pairsOfBits(bytes, at + 16, codes);
+    },
+  },
+  Q3_K: {
+    ...{ blockSize: 256, blockBytes: 110, bits: 8, size: 16, hasMin: false },
+    read(bytes, at, { codes, steps }) {
+      const d = half(bytes, at + 108);
+      for (let s = 0; s < 16; s++) {
+        const low = (bytes[at + 96 + (s & 7)]! >> (s < 8 ? 0 : 4)) & 15;
+        const high = (bytes[at + 104 + (s & 3)]! >> ((s >> 2) * 2)) & 3;
+        steps[s] = d * ((low | (high << 4)) - 32);
+      }
+      pairsOfBits(bytes, at + 32, codes);
+      for (let i = 0; i < 256; i++) {
+        const third = (bytes[at + (i & 31)]! >> (i >> 5)) & 1;
+        codes[i] = (codes[i]! | (third << 2)) - 4;
+      }
     },
   },
   Q4_K: {
