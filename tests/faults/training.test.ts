@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,7 +12,8 @@ let model: string;
 let other: string;
 let misfit: string;
 let data: string;
-let config: string;
+/** An adapter that a run has made. */
+let adapter: string;
 /** Settings of a run that is long enough to be killed in the middle, and of one that does not end by itself. */
 let long: string;
 let endless: string;
@@ -21,16 +22,17 @@ beforeAll(async () => {
   [model, other] = [await tinyFolder('llama-tied'), await tinyFolder('qwen2-tied')];
   misfit = await tinyFolder('gpt2');
   data = await mkdtemp(join(tmpdir(), 'rapport-training-'));
-  config = join(data, 'config.json');
-  const small = {
-    seed: 1,
-    ppo: { iterations: 1, maxTokens: 24 },
-    arena: { prompts: 2, maxTokens: 16 },
-  };
-  await writeFile(config, JSON.stringify(small));
+  const small = { seed: 1, arena: { prompts: 2, maxTokens: 16 } };
   long = join(data, 'long.json');
-  const many = { iterations: 20, promptsPerIteration: 4, maxTokens: 24 };
-  await writeFile(long, JSON.stringify({ ...small, ppo: many }));
+  const many = { iterations: 6, promptsPerIteration: 4, maxTokens: 24 };
+  const settings = {
+    ...small,
+    ppo: many,
+    dpo: { minSteps: 60, maxSteps: 60 },
+    kto: { epochs: 20 },
+    sft: { epochs: 20, batch: 4 },
+  };
+  await writeFile(long, JSON.stringify(settings));
   endless = join(data, 'endless.json');
   await writeFile(endless, JSON.stringify({ ...small, ppo: { ...many, iterations: 10_000 } }));
   const votes = join(data, 'votes.jsonl');
@@ -91,26 +93,54 @@ function run(args: string[], watch: (said: string, child: ChildProcess) => void)
   );
 }
 
-const train = (method: string, settings = config) => [
+const train = (method: string, settings: string) => [
   'train',
   ...['--method', method, '--model', model, '--config', settings, '--publish', 'no', '--json'],
 ];
 
-describe('from the command line', () => {
-  test.each(['rloo', 'dpo', 'kto', 'sft'])('%s trains a release', async (method) => {
-    const { code, said, json } = await rapport(...train(method));
-    expect(code, said).toBe(0);
-    expect(json).toMatchObject({
+describe.each([
+  ['ppo', 'ppo'],
+  ['rloo', 'ppo'],
+  ['dpo', 'dpo'],
+  ['kto', 'kto'],
+  ['sft', 'sft'],
+])('kill -9 in the middle of %s', (method, stage) => {
+  test('leaves the run failed; resumed, it ends with the adapter of a run that was left alone', async () => {
+    const whole = await rapport(...train(method, long));
+    expect(whole.code, whole.said).toBe(0);
+    expect(whole.json).toMatchObject({
       run: expect.any(String),
       release: expect.stringMatching(/^[0-9a-f]{64}$/),
       gate: { passed: expect.any(Boolean), checks: expect.any(Array) },
       evaluation: { tokensTrained: expect.any(Number) },
     });
+    adapter = folderOf(whole.json['run'] as string, 1);
+    const before = (await rapport('release', 'list', '--json')).json;
+    const killed = await run(train(method, long), (said, child) => {
+      if (stepsOf(stage, said).length >= 3) child.kill('SIGKILL');
+    });
+    expect(killed.signal).toBe('SIGKILL');
+    const runs = (await rapport('runs', 'list', '--json')).json;
+    const [{ id, status, failure }] = runs as never as [Record<string, string>];
+    expect([status, failure]).toEqual([
+      'failed',
+      expect.objectContaining({ code: 'training/interrupted' }),
+    ]);
+    expect((await rapport('release', 'list', '--json')).json).toEqual(before);
+    const resumed = await rapport('runs', 'resume', id!, '--json');
+    expect(resumed.code, resumed.said).toBe(0);
+    expect(resumed.json).toMatchObject({ run: id, release: expect.any(String) });
+    const show = await rapport('runs', 'show', id!, '--json');
+    expect(show.json).toMatchObject({ status: 'done', attempt: 2 });
+    // It went on in the middle.
+    expect(stepsOf(stage, resumed.said)[0]).toBeGreaterThan(1);
+    expect(stepsOf(stage, resumed.said).at(-1)).toBe(stepsOf(stage, whole.said).at(-1));
+    expect(await adapterOf(id!, 2)).toEqual(await adapterOf(whole.json['run'] as string, 1));
   });
+});
 
+describe('from the command line', () => {
   test('an adapter and another base made elsewhere become releases', async () => {
-    const runs = (await rapport('runs', 'list', '--json')).json as unknown as { id: string }[];
-    const adapter = join(data, 'runs', runs[0]!.id, 'adapter-1');
     const ours = await rapport('release', 'build', '--adapter', adapter, '--json');
     expect(ours.code, ours.said).toBe(0);
     const shown = await rapport('release', 'show', ours.json['id'] as string, '--json');
@@ -136,8 +166,6 @@ describe('from the command line', () => {
   });
 
   test('an adapter for another base is refused, and nothing is kept', async () => {
-    const runs = (await rapport('runs', 'list', '--json')).json as unknown as { id: string }[];
-    const adapter = join(data, 'runs', runs[0]!.id, 'adapter-1');
     const before = (await rapport('release', 'list', '--json')).json['length'];
     const flags = ['--base', misfit, '--adapter', adapter, '--json'];
     const { code, said } = await rapport('release', 'build', ...flags);
@@ -146,28 +174,13 @@ describe('from the command line', () => {
   });
 });
 
-test('kill -9 in the middle of a run leaves it failed, and it goes on from its checkpoint', async () => {
-  const before = (await rapport('release', 'list', '--json')).json;
-  const killed = await run(train('ppo', long), (said, child) => {
-    if (/^ppo/m.test(said)) child.kill('SIGKILL');
-  });
-  expect(killed.signal).toBe('SIGKILL');
-  const runs = (await rapport('runs', 'list', '--json')).json as unknown as Record<
-    string,
-    unknown
-  >[];
-  const [{ id, status, failure }] = runs as [{ id: string; status: string; failure: unknown }];
-  expect([status, failure]).toEqual([
-    'failed',
-    expect.objectContaining({ code: 'training/interrupted' }),
-  ]);
-  expect((await rapport('release', 'list', '--json')).json).toEqual(before);
-  const resumed = await rapport('runs', 'resume', id, '--json');
-  expect(resumed.code, resumed.said).toBe(0);
-  expect(resumed.json).toMatchObject({ run: id, release: expect.any(String) });
-  const show = await rapport('runs', 'show', id, '--json');
-  expect(show.json).toMatchObject({ status: 'done', attempt: 2 });
-});
+/** Steps of a stage that a run has told of. */
+const stepsOf = (stage: string, said: string): number[] =>
+  [...said.matchAll(new RegExp(`^${stage} +(\\d+)/`, 'gm'))].map(([, step]) => Number(step));
+
+const folderOf = (id: string, attempt: number) => join(data, 'runs', id, `adapter-${attempt}`);
+const adapterOf = (id: string, attempt: number): Promise<Buffer> =>
+  readFile(join(folderOf(id, attempt), 'adapter_model.safetensors'));
 
 test('a run is cancelled from another process', async () => {
   let cancelled: Promise<Ended> | undefined;
