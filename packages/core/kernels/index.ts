@@ -18,7 +18,7 @@ const SLEEPERS: usize = 128;
 const ORDER: usize = 192;
 const PROGRAM: usize = 256;
 /** From here each thread has scratch memory. */
-const SCRATCH: usize = 320;
+const SCRATCH: usize = 1024;
 
 /**
  * About 0.1 ms: longer than another thread needs for its part of an instruction, or to be woken. A token of SmolLM2-135M

@@ -51,8 +51,8 @@ interface Kernels {
 }
 
 /** As in kernels/index.ts: a control block, then scratch memory of each thread. */
-const CONTROL_BYTES = 320;
-const SCRATCH_BYTES = 256;
+const CONTROL_BYTES = 1024;
+const SCRATCH_BYTES = 1024;
 const END = 0;
 const REFRESH = 1;
 const KEPT_PLANS = 8;
