@@ -5,11 +5,11 @@
 // the same with and without them. Nothing here knows a model.
 
 /** Tokens that have to occur earlier for a guess. */
-const LEAST_MATCH = 3;
+const LEAST_MATCH = 2;
 /** Longer matches are no better. */
 const MOST_MATCH = 16;
-/** Guesses read at once: few until a reply is known to repeat. With the token drawn, tiles of 4 or 8 rows. */
-const GUESSES = [3, 7] as const;
+/** Guesses read at once. With the token drawn they are a tile of four rows; more rows cost as much as they bring (docs/log.md). */
+const GUESSES = 3;
 /** What guessing may cost: this share of the time without it, after half a step to try. */
 const SHARE = 0.03;
 const FIRST_STEPS = 0.5;
@@ -22,24 +22,21 @@ export class PromptLookup {
   /** What the tokens of this reply would have taken one by one, and how much less they took. */
   #withoutMs = 0;
   #savedMs = 0;
-  #boldness: 0 | 1 = 0;
 
   /** A reply begins: what others have saved is not spent on it. */
   begin(): void {
     this.#withoutMs = 0;
     this.#savedMs = 0;
-    this.#boldness = 0;
   }
 
-  /** Tokens to read after `context`, whose last one was just drawn: none, 3 or 7. At most `room`. */
+  /** Tokens to read after `context`, whose last one was just drawn: three, or none where there is not `room` for them. */
   propose(context: readonly number[], room: number): number[] {
-    const count = GUESSES[this.#boldness];
-    if (count > room || !this.#pays()) return [];
+    if (GUESSES > room || !this.#pays()) return [];
     const from = continuation(context);
     if (from < 0) return [];
     // A repetition that reaches the end goes on with itself.
     const tokens = [...context];
-    for (let i = 0; i < count; i++) tokens.push(tokens[from + i]!);
+    for (let i = 0; i < GUESSES; i++) tokens.push(tokens[from + i]!);
     return tokens.slice(context.length);
   }
 
@@ -48,9 +45,7 @@ export class PromptLookup {
     if (guesses === 0) this.#plainMs += (ms - this.#plainMs) * (this.#plainMs === 0 ? 1 : NEWEST);
     const withoutMs = this.#plainMs * (1 + right);
     this.#withoutMs += withoutMs;
-    if (guesses === 0) return;
-    this.#savedMs += withoutMs - ms;
-    this.#boldness = right === guesses ? 1 : 0;
+    if (guesses > 0) this.#savedMs += withoutMs - ms;
   }
 
   /** Nothing is guessed before a plain step has been timed, nor once misses have cost too much. */
