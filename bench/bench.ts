@@ -26,17 +26,18 @@ const { values, positionals } = parseArgs({
     json: { type: 'string' },
     threads: { type: 'string' },
     report: { type: 'string' },
+    help: { type: 'boolean', default: false },
   },
 });
 const [name = ''] = positionals;
 const chosen = name === 'all' ? Object.keys(suites) : name in suites ? [name] : [];
 const threads = Number(values.threads ?? threadsFor(availableParallelism()));
-if (chosen.length === 0 || !Number.isInteger(threads) || threads < 1) {
+if (values.help || chosen.length === 0 || !Number.isInteger(threads) || threads < 1) {
   const names = [...Object.keys(suites), 'all'].join('|');
   console.error(
     `Usage: npm run bench -- ${names} [--quick] [--json FILE] [--threads N] [--report FILE]`,
   );
-  process.exit(2);
+  process.exit(values.help ? 0 : 2);
 }
 const report = values.report ?? (values.quick ? undefined : defaultReport());
 const all: Row[] = [];
