@@ -10,12 +10,19 @@ export class Child {
   #said = '';
   #ended: Error | undefined;
 
-  /** Runs a program; a TypeScript file is run by this Node through tsx. */
-  constructor(command: string, parameters: readonly string[]) {
+  /** Runs a program; a TypeScript file is run by this Node through tsx. `env` is added to the environment. */
+  constructor(
+    command: string,
+    parameters: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ) {
     const [program, list] = command.endsWith('.ts')
       ? [process.execPath, ['--import', 'tsx', command, ...parameters]]
       : [command, [...parameters]];
-    this.#process = spawn(program, list, { stdio: ['pipe', 'pipe', 'pipe'] });
+    this.#process = spawn(program, list, {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: { ...env, ...process.env },
+    });
     createInterface({ input: this.#process.stdout! }).on('line', (line) => {
       // A library may print something of its own.
       if (line.startsWith(MARK)) {

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeSafetensors, type Checkpoint, type NamedTensor } from '@rapport/core';
 import { cacheFolder } from '../apps/server/model-source/cache.mjs';
+import { allocator } from '../apps/server/trainer/local.ts';
 import { realCheckpoint } from '../tests/support/checkpoint.ts';
 import { modelFiles } from '../tests/support/model.ts';
 import { Child } from './child.ts';
@@ -41,7 +42,8 @@ export async function training(quick: boolean, threads: number): Promise<Row[]> 
   const checkpoint = await realCheckpoint();
   // Looked for once: without it, every search for it would end in the same way.
   let python: Promise<PythonFiles> | undefined;
-  const node = async () => childTrainer(path('./training-child.ts'), [`${threads}`]);
+  // As `rapport train` starts it.
+  const node = async () => childTrainer(path('./training-child.ts'), [`${threads}`], allocator);
   const starts: Starts = {
     [PYTORCH]: async () => {
       const { interpreter, weights, config } = await (python ??= pythonFiles(checkpoint));
@@ -204,8 +206,8 @@ async function alone(
   }
 }
 
-function childTrainer(command: string, parameters: readonly string[]): Trainer {
-  const child = new Child(command, parameters);
+function childTrainer(...started: ConstructorParameters<typeof Child>): Trainer {
+  const child = new Child(...started);
   return { ask: (line) => child.ask(line), stop: () => child.stop() };
 }
 
