@@ -1,7 +1,7 @@
 // Speaks with an open checkpoint: reads a conversation once, keeps what it read, streams one reply or
 // several side by side, and stops within a token. It knows no page, no storage, no ONNX Runtime.
 import { assert } from '../error.ts';
-import { float32, int64, type Tensor } from '../graph/tensor.ts';
+import { float32, giveUp, int64, type Tensor, type TensorData } from '../graph/tensor.ts';
 import { adapterFeeds, checkAdapter, type Adapter } from '../models/adapter.ts';
 import { chatGraph } from '../models/chat-graph.ts';
 import { causalMask } from '../models/model-graph.ts';
@@ -165,6 +165,8 @@ export class ChatEngine {
       const abreast = slots ? kept.slotsFor(Math.max(...streams.map(({ left }) => left))) : 1;
       let guesses: number[] = [];
       let stepMs = 0;
+      /** The scores of the last step. */
+      let drawnFrom: TensorData | undefined;
       this.#lookup?.begin();
       while (!signal.aborted) {
         while (waiting.length > 0 && speaking.length < abreast) {
@@ -193,8 +195,11 @@ export class ChatEngine {
           const context = [...kept.tokens, tokens[0]!];
           guesses = this.#lookup?.propose(context, streams[0]!.left - 1) ?? [];
         }
+        // All have drawn from it.
+        if (drawnFrom) giveUp(drawnFrom);
         const readMs = performance.now();
         const made = await this.#step(kept, slots, lora, tokens, guesses);
+        drawnFrom = made['logits']!.data;
         if (slots) kept.appendTo(slots, made);
         else kept.append([tokens[0]!, ...guesses], made);
         const scores = this.#scores(made, speaking.length);
