@@ -22,7 +22,7 @@ export type { Demonstration } from './train/demonstrations.ts';
 export { comparedIn, loneVotes, rankingsOf, readBy, thumbsOf } from './train/judgements.ts';
 export { newAdapter, scaleAdapter, shrinkAdapter } from './train/adapter.ts';
 export { trainAllWeights } from './train/all-weights.ts';
-export { NLL_LIMIT, scaleWithin } from './train/scale-within.ts';
+export { nll, nllGrowth, NLL_LIMIT, scaleWithin } from './train/scale-within.ts';
 export { cutTo, fitted, partsOf, shortened } from './train/room.ts';
 export type { Room } from './train/room.ts';
 export { withoutCommonEnds, withoutUnequalEnds } from './train/rankings.ts';

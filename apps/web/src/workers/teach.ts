@@ -17,12 +17,13 @@ import {
   fitted,
   ktoDefaults,
   logprobOf,
+  nll,
+  nllGrowth,
   NLL_LIMIT,
   Policy,
   ppoDefaults,
   rankingsOf,
   rankOf,
-  scaleAdapter,
   scaleWithin,
   shortened,
   shrinkAdapter,
@@ -47,7 +48,7 @@ import {
   type Trained,
   type TrunkRow,
 } from '@rapport/rlhf';
-import { compare, total, type Measured } from './compare.ts';
+import { compare, type Measured } from './compare.ts';
 import { course, TEXT_MEASURED } from './course.ts';
 import { ordinaryText } from './ordinary-text.ts';
 import { roomFor } from './plan.ts';
@@ -213,13 +214,10 @@ export async function* teach(
       ...all.slice(-TEXT_MEASURED),
     ];
     const answers = read.slice(-TEXT_MEASURED);
-    const nllBefore = total(refSums.slice(-TEXT_MEASURED));
-    const costOf = async (scale: number) => {
-      const scores = await policy.score(answers, scaleAdapter(whole, scale), { signal });
-      return total(scores.map(logprobOf)) / nllBefore - 1;
-    };
+    const before = nll(refSums.slice(-TEXT_MEASURED));
+    const costOf = nllGrowth(policy, whole, { text: answers, before }, signal);
     yield { kind: 'stage', stage: 'comparing', done: 0, of: apart(read).length };
-    const { scale } = await scaleWithin(NLL_LIMIT, await costOf(1), costOf);
+    const { scale } = await scaleWithin(NLL_LIMIT, costOf);
     const adapter = shrinkAdapter(whole, scale);
     const compared = compare(measured, {
       lengths: apart(read).map(({ reply }) => reply.length),

@@ -4,15 +4,15 @@ import { Random, RapportError } from '@rapport/core';
 import type { Adapter, Tokenizer } from '@rapport/core';
 import { Speaker } from '../rollout/speaker.ts';
 import type { SampledReply } from '../rollout/speaker.ts';
-import { nllOf, reinforces, runPipeline } from '../train/pipeline.ts';
+import { reinforces, runPipeline } from '../train/pipeline.ts';
 import type { PipelineRecord, PipelineResult, PipelineSpec, Platform } from '../train/pipeline.ts';
 import type { Thumb } from '../train/kto.ts';
-import { Policy } from '../train/policy.ts';
+import { logprobOf, Policy } from '../train/policy.ts';
 import { placeIn } from '../train/policy-graph.ts';
 import { pairsOf } from '../train/rankings.ts';
 import type { Ranking } from '../train/rankings.ts';
 import { scaleAdapter } from '../train/adapter.ts';
-import { NLL_LIMIT, scaleWithin } from '../train/scale-within.ts';
+import { nll, nllGrowth, NLL_LIMIT, scaleWithin } from '../train/scale-within.ts';
 import { ordinaryText, questionOf } from '../train/demonstrations.ts';
 import type { StopCode } from '../train/guards.ts';
 import { featuresOf, rewardOf } from '../train/reward.ts';
@@ -240,18 +240,18 @@ export async function* simulate(
         : await klOf(policy, everyFourth(tuned), result.adapter);
     const judgedAgain = reinforces(spec.method) || spec.frontier;
     const kept = judgedAgain ? await policy.withTrunk(heldOutText, signal) : [];
-    const before = await nllOf(policy, kept, null, signal);
+    const before = nll(await policy.scoresAs(kept, null, logprobOf, { signal }));
+    const growthOf = (adapter: Adapter) =>
+      nllGrowth(policy, adapter, { text: kept, before }, signal);
     const judge = async function* (adapter: Adapter) {
       const replies = yield* booth.speak('judge', judged, spec.judgedSamples, 2002, adapter);
-      const nllChange = (await nllOf(policy, kept, adapter, signal)) / before - 1;
+      const nllChange = await growthOf(adapter)(1);
       return { replies, report: { ...won(replies), nllChange } };
     };
     let warmStart: SimulationResult['warmStart'];
     let control: SimulationResult['control'];
     if (reinforces(spec.method)) {
-      const costOf = async (scale: number) =>
-        (await nllOf(policy, kept, scaleAdapter(result.warmStart, scale), signal)) / before - 1;
-      const allowed = await scaleWithin(NLL_LIMIT, await costOf(1), costOf);
+      const allowed = await scaleWithin(NLL_LIMIT, growthOf(result.warmStart));
       const start = scaleAdapter(result.warmStart, allowed.scale);
       const warm = yield* judge(start);
       warmStart = warm.report;

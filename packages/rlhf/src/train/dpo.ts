@@ -4,7 +4,6 @@ import { float32, int64, op, RapportError } from '@rapport/core';
 import { crossEntropy } from '../losses/policy.ts';
 import { dpoLoss, implicitRewards } from '../losses/preference.ts';
 import type { Parameters } from '../optim/adamw.ts';
-import { rateAt } from '../optim/schedule.ts';
 import { newAdapter } from './adapter.ts';
 import type { LoraConfig } from './adapter.ts';
 import { Course } from './course.ts';
@@ -20,7 +19,7 @@ import { plainReading, readingFeeds, readingOf } from './readings.ts';
 import type { Reading, TokenCredit } from './readings.ts';
 import { largestOf } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
-import { advance, mixText } from './step.ts';
+import { endStep, mixText } from './step.ts';
 
 export interface DpoConfig extends LoraConfig, Limits {
   /** How dear it is to move away from the reference. */
@@ -194,14 +193,9 @@ export async function* trainDpo(
           pairWeight: float32([1], [0]),
         }),
       });
-      const schedule = { kind: 'linear', warmup: config.warmupSteps, steps: of } as const;
-      const lr = step < of ? config.lrPeak * rateAt(step, schedule) : 0;
-      const kl = drift / tokens;
-      const measured = { kl, length: spoken / tokens, worth: loss };
-      const { gradientNorm, stopped } = advance(course, gradients, lr, {
-        measured,
-        limits: config,
-      });
+      const seen = { drift, spoken, tokens, loss };
+      const ended = endStep(course, gradients, { step, of }, seen, config);
+      const { stopped } = ended;
       if (step === of && !stopped) break;
       yield {
         stage: 'dpo',
@@ -210,12 +204,8 @@ export async function* trainDpo(
         loss,
         margin: margin / count,
         accuracy: right / count,
-        kl,
-        spoken: measured.length,
-        gradientNorm,
         ptxRatio,
-        lr,
-        ...(stopped && { stopped }),
+        ...ended,
       };
       if (stopped) return { adapter: course.good, stopped };
       await course.keep(step + 1);

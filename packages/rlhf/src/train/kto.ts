@@ -4,7 +4,6 @@ import { float32, op, Random, RapportError } from '@rapport/core';
 import { crossEntropy } from '../losses/policy.ts';
 import { implicitRewards, ktoLoss, referencePoint, thumbWeights } from '../losses/preference.ts';
 import type { Parameters } from '../optim/adamw.ts';
-import { rateAt } from '../optim/schedule.ts';
 import { newAdapter } from './adapter.ts';
 import type { LoraConfig } from './adapter.ts';
 import { Course } from './course.ts';
@@ -19,7 +18,7 @@ import { creditOf } from './reward.ts';
 import type { RewardModel } from './reward.ts';
 import { batchesOf } from './rows.ts';
 import type { Row, TrunkRow } from './rows.ts';
-import { advance, mixText } from './step.ts';
+import { endStep, mixText } from './step.ts';
 
 /** A reply and which thumb it got. */
 export interface Thumb extends Row {
@@ -213,15 +212,10 @@ export async function* trainKto(
           z: float32([], [0]),
         }),
       });
-      const schedule = { kind: 'linear', warmup: config.warmupSteps, steps: of } as const;
-      const lr = step < of ? config.lrPeak * rateAt(step, schedule) : 0;
       const tokens = batch.reduce((n, { row }) => n + row.reply.length, 0);
-      const kl = drift / tokens;
-      const measured = { kl, length: spoken / tokens, worth: loss };
-      const { gradientNorm, stopped } = advance(course, gradients, lr, {
-        measured,
-        limits: config,
-      });
+      const seen = { drift, spoken, tokens, loss };
+      const ended = endStep(course, gradients, { step, of }, seen, config);
+      const { stopped } = ended;
       if (step === of && !stopped) break;
       yield {
         stage: 'kto',
@@ -230,12 +224,8 @@ export async function* trainKto(
         loss,
         margin: marginOf(rewards),
         z,
-        kl,
-        spoken: measured.length,
-        gradientNorm,
         ptxRatio,
-        lr,
-        ...(stopped && { stopped }),
+        ...ended,
       };
       if (stopped) return { adapter: course.good, stopped };
       await course.keep(step + 1);

@@ -4,7 +4,7 @@ import { Random } from '@rapport/core';
 import type { Adapter, Checkpoint, Runtime } from '@rapport/core';
 import { paidScore } from '../losses/advantage.ts';
 import { Speaker } from '../rollout/speaker.ts';
-import { newAdapter, scaleAdapter, shrinkAdapter } from './adapter.ts';
+import { newAdapter, shrinkAdapter } from './adapter.ts';
 import type { CourseState, Keeping } from './course.ts';
 import type { Stop, Trained } from './guards.ts';
 import { MOST_TEXT } from './demonstrations.ts';
@@ -19,7 +19,7 @@ import { ppoDefaults, trainPpo } from './ppo.ts';
 import type { PpoConfig, PpoRecord, PpoState } from './ppo.ts';
 import { pairsOf, withoutCommonEnds, withoutUnequalEnds } from './rankings.ts';
 import type { Ranking } from './rankings.ts';
-import { NLL_LIMIT, scaleWithin } from './scale-within.ts';
+import { nll, nllGrowth, NLL_LIMIT, scaleWithin } from './scale-within.ts';
 import { featuresOf, rewardOf, tellsTokens, tokenScores, trainReward } from './reward.ts';
 import type { RankedReplies, ReplyFeatures, RewardModel, RewardOptions } from './reward.ts';
 import type { RewardReport } from '../evaluation/reward-report.ts';
@@ -225,11 +225,8 @@ export async function* runPipeline(
 
     yield { stage: 'measure', step: 0, of: 1 };
     const before = nll(answers.map(logprobOf));
-    const costOf = async (scale: number) =>
-      heldOut.length === 0
-        ? 0
-        : (await nllOf(policy, heldOut, scaleAdapter(adapter, scale), signal)) / before - 1;
-    const allowed = await scaleWithin(spec.nllLimit ?? NLL_LIMIT, await costOf(1), costOf);
+    const costOf = nllGrowth(policy, adapter, { text: heldOut, before }, signal);
+    const allowed = await scaleWithin(spec.nllLimit ?? NLL_LIMIT, costOf);
     const sizes = UNSOUND.map((factor) => {
       const scale = factor * allowed.scale;
       return { scale, adapter: scale === 1 ? adapter : shrinkAdapter(adapter, scale) };
@@ -427,19 +424,6 @@ async function comparedThumbs(
     ranks: group.map(rankOf),
   }));
 }
-
-/** Negative log-likelihood of rows, summed. */
-export async function nllOf(
-  policy: Policy,
-  rows: readonly TrunkRow[],
-  adapter: Adapter | null,
-  signal?: AbortSignal,
-): Promise<number> {
-  return nll(await policy.scoresAs(rows, adapter, logprobOf, { signal }));
-}
-
-const nll = (logprobs: readonly number[]): number =>
-  logprobs.reduce((sum, logprob) => sum - logprob, 0);
 
 /** What is kept of a reply as the reference sees it: its states would fill the memory. */
 interface Seen {

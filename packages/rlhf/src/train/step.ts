@@ -3,6 +3,7 @@ import { float32 } from '@rapport/core';
 import type { Adapter, Random, Tensor } from '@rapport/core';
 import { addScaled, clipNorm, globalNorm } from '../optim/adamw.ts';
 import type { Parameters } from '../optim/adamw.ts';
+import { rateAt } from '../optim/schedule.ts';
 import { parametersOf } from './adapter.ts';
 import type { Course } from './course.ts';
 import { stopFor } from './guards.ts';
@@ -66,6 +67,34 @@ export async function mixText(
   addScaled(gradients, ptx, ptxCoef);
   const ptxRatio = gradientNorm ? (ptxCoef * ptxNorm) / gradientNorm : 0;
   return { gradientNorm, ptxNorm, ptxCoef, ptxRatio, ptxLoss };
+}
+
+/** What a batch of given replies said of the policy before its update, summed over the replies. */
+interface Seen {
+  /** log π_ref − log π. */
+  readonly drift: number;
+  /** `tokensSpoken`. */
+  readonly spoken: number;
+  readonly tokens: number;
+  readonly loss: number;
+}
+
+/**
+ * Ends step number `step` of `of` of a method that learns from given replies: judges the policy by them and updates it, at a
+ * rate that rises and falls linearly. After the last step it only judges.
+ */
+export function endStep(
+  course: Course,
+  gradients: Parameters,
+  { step, of }: { readonly step: number; readonly of: number },
+  { drift, spoken, tokens, loss }: Seen,
+  config: Limits & { readonly lrPeak: number; readonly warmupSteps: number },
+): { lr: number; kl: number; spoken: number; gradientNorm: number; stopped?: Stop } {
+  const schedule = { kind: 'linear', warmup: config.warmupSteps, steps: of } as const;
+  const lr = step < of ? config.lrPeak * rateAt(step, schedule) : 0;
+  const measured = { kl: drift / tokens, length: spoken / tokens, worth: loss };
+  const advanced = advance(course, gradients, lr, { measured, limits: config });
+  return { lr, kl: measured.kl, spoken: measured.length, ...advanced };
 }
 
 /**
