@@ -72,8 +72,8 @@ export function settingsOf({ person, method, votes, seed }: LearningCase) {
   };
 }
 
-/** Markdown: seeds pooled, since all are judged at the same prompts. */
-export function learningTable(rows: readonly LearningRow[]): string {
+/** Markdown: seeds pooled, since all are judged at the same prompts. `prompts`: the file they are from, where not the usual. */
+export function learningTable(rows: readonly LearningRow[], prompts = ''): string {
   const groups = new Map<string, LearningRow[]>();
   const inOrder = missingRows([]).map(groupOf);
   for (const row of rows) groups.set(groupOf(row), [...(groups.get(groupOf(row)) ?? []), row]);
@@ -81,12 +81,14 @@ export function learningTable(rows: readonly LearningRow[]): string {
     const group = groups.get(key);
     return group ? [lineOf(group)] : [];
   });
-  return `${HEAD}${lines.join('\n')}\n`;
+  return `${headOf(prompts)}${lines.join('\n')}\n`;
 }
 
-const HEAD = `# Learning, measured
+const headOf = (
+  prompts: string,
+) => `# Learning, measured${prompts && `: prompts of ${prompts}.jsonl`}
 
-Made by \`npx tsx bench/learning.ts\`, which adds the rows that are missing. A simulated person votes on replies of the base
+Made by \`npx tsx bench/learning.ts${prompts && ` --prompts ${prompts}`}\`, which adds the rows that are missing. A simulated person votes on replies of the base
 and judges the result on 47 other prompts, 2 replies each against 4 of the base: a win counts 1, a tie one half. Votes are
 pairs for DPO, thumbs for KTO, ranked replies for the others, four to a prompt; none is mistaken. Intervals are 95 %
 bootstrap over prompts, seeds pooled. NLL is that of answers by people that nothing was learned from; held to +3 %.

@@ -1,7 +1,8 @@
 // What training is worth, over people, methods, numbers of votes and seeds:
-// `npx tsx bench/learning.ts [--rows N] [--at-once K] [--only TEXT] [--folder DIR]` adds up to N missing rows to
-// docs/learning.jsonl, K at a time, and writes docs/learning.md from all of them. It goes on where it was stopped.
-// With TEXT it adds such rows alone: 'kto 60', 'lists'.
+// `npx tsx bench/learning.ts [--rows N] [--at-once K] [--only TEXT] [--prompts NAME] [--folder DIR]` adds up to N missing
+// rows to docs/learning.jsonl, K at a time, and writes docs/learning.md from all of them. It goes on where it was stopped.
+// With TEXT it adds such rows alone: 'kto 60', 'lists'. With NAME prompts are those of another file of tests/data, and rows
+// and table stand in docs/learning-NAME.
 // What the base says is kept in DIR: it is the same for all people and methods.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -20,12 +21,14 @@ const { values } = parseArgs({
     rows: { type: 'string', default: 'Infinity' },
     'at-once': { type: 'string', default: '1' },
     only: { type: 'string', default: '' },
+    prompts: { type: 'string', default: '' },
     folder: { type: 'string', default: join(homedir(), '.cache', 'rapport', 'learning') },
   },
 });
 const inRepository = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url));
-const kept = inRepository('docs/learning.jsonl');
-const report = inRepository('docs/learning.md');
+const suffix = values.prompts && `-${values.prompts}`;
+const kept = inRepository(`docs/learning${suffix}.jsonl`);
+const report = inRepository(`docs/learning${suffix}.md`);
 
 const rows = (await readFile(kept, 'utf8').catch(() => ''))
   .split('\n')
@@ -50,8 +53,12 @@ async function work(): Promise<void> {
 }
 
 async function measure(wanted: LearningCase): Promise<LearningRow> {
-  const samples = join(values.folder, `base-${wanted.seed}.json`);
-  const settings = { ...settingsOf(wanted), samples };
+  const samples = join(values.folder, `base${suffix}-${wanted.seed}.json`);
+  const settings = {
+    ...settingsOf(wanted),
+    samples,
+    ...(values.prompts && { promptsFrom: values.prompts }),
+  };
   const threads = Math.max(1, Math.floor(availableParallelism() / atOnce));
   const child = spawn(
     process.execPath,
@@ -77,5 +84,5 @@ async function measure(wanted: LearningCase): Promise<LearningRow> {
 
 async function writeReport(): Promise<void> {
   const options = { ...(await resolveConfig(report)), filepath: report };
-  await writeFile(report, await format(learningTable(rows), options));
+  await writeFile(report, await format(learningTable(rows, values.prompts), options));
 }

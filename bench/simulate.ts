@@ -2,6 +2,7 @@
 // Writes a JSON document to standard output, progress to standard error. RAPPORT_THREADS sets the threads.
 // `samples` names a file that keeps the base's replies for other people and settings with the same seed; `sampledPrompts`
 // and `sampledJudged` say how many prompts and how many replies to judge it holds, where others need more than this one.
+// `promptsFrom` names another file of tests/data to take prompts from.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { buildTokenizer } from '@rapport/core';
 import { sampleBase, simulate } from '@rapport/rlhf';
@@ -28,7 +29,7 @@ const { default: score } = (await import(`../tests/annotators/${annotator}.mjs`)
 const checkpoint = await realCheckpoint();
 const tokenizer = await buildTokenizer(checkpoint.tokenizer);
 const spec: SimulationSpec = {
-  prompts: lines('prompts'),
+  prompts: lines((settings['promptsFrom'] as string | undefined) ?? 'prompts'),
   demonstrations: lines('demonstrations'),
   method: 'ppo',
   votes: 240,
