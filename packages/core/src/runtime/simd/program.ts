@@ -41,8 +41,8 @@ interface Instruction {
   readonly writes: readonly Range[];
 }
 
-/** Below this many operations a second thread comes too late to help. */
-const WORTH_SHARING = 16_384;
+/** Below this many operations a second thread comes too late to help. Threads wait awake, so it is soon there. */
+const WORTH_SHARING = 4_096;
 
 interface Pending {
   readonly shared: boolean;
