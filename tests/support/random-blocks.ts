@@ -25,6 +25,7 @@ const LAYOUTS: Partial<Record<FormatName, Layout>> = {
   Q4_1: { halves: [0, 2], ends: unsigned },
   Q5_0: { halves: [0], ends: unsigned },
   Q5_1: { halves: [0, 2], ends: unsigned },
+  IQ4_NL: { halves: [0], ends: unsigned },
   Q2_K: { halves: [80, 82], ends: unsigned, inner: { from: 0, to: 16, ends: [0xff] } },
   Q3_K: { halves: [108], ends: unsigned, inner: { from: 96, to: 108, ends: [0x00, 0xff] } },
   Q4_K: { halves: [0, 2], ends: unsigned, inner: sixBits },

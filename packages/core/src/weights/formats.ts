@@ -24,6 +24,7 @@ export type FormatName =
   | 'Q4_1'
   | 'Q5_0'
   | 'Q5_1'
+  | 'IQ4_NL'
   | 'Q2_K'
   | 'Q3_K'
   | 'Q4_K'
@@ -116,6 +117,23 @@ function expandQ5_1(bytes: Uint8Array, out: Float32Array): void {
     }
   }
 }
+
+// x = d · level[q], 4 bits that name one of sixteen levels. What K-quants fall back to where a row is no multiple of 256.
+function expandIQ4_NL(bytes: Uint8Array, out: Float32Array): void {
+  for (let o = 0, at = 0; o < out.length; o += 32, at += 18) {
+    const d = half(bytes, at);
+    for (let i = 0; i < 16; i++) {
+      const pair = bytes[at + 2 + i]!;
+      out[o + i] = d * IQ4_NL_LEVELS[pair & 15]!;
+      out[o + i + 16] = d * IQ4_NL_LEVELS[pair >> 4]!;
+    }
+  }
+}
+
+/** The levels of IQ4_NL (kvalues_iq4nl of ggml). */
+export const IQ4_NL_LEVELS = Int8Array.of(
+  ...[-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113],
+);
 
 // --- super-blocks of 256 ----------------------------------------------------------------------
 
@@ -255,6 +273,7 @@ export const FORMATS: Readonly<Record<FormatName, WeightFormat>> = {
   Q4_1: blocks('Q4_1', 32, 20, expandQ4_1),
   Q5_0: blocks('Q5_0', 32, 22, expandQ5_0),
   Q5_1: blocks('Q5_1', 32, 24, expandQ5_1),
+  IQ4_NL: blocks('IQ4_NL', 32, 18, expandIQ4_NL),
   Q2_K: blocks('Q2_K', 256, 84, expandQ2_K),
   Q3_K: blocks('Q3_K', 256, 110, expandQ3_K),
   Q4_K: blocks('Q4_K', 256, 144, expandQ4_K),

@@ -62,6 +62,7 @@ const formatOfType: Readonly<Record<number, FormatName>> = {
   12: 'Q4_K',
   13: 'Q5_K',
   14: 'Q6_K',
+  20: 'IQ4_NL',
   30: 'BF16',
 };
 

@@ -5,6 +5,7 @@
 //   fp32    four numbers, one per row
 // The integers are those of the file; x = step · q + min. Nothing here knows a file or a kernel's code.
 import { RapportError, assert } from '../../error.ts';
+import { IQ4_NL_LEVELS } from '../../weights/formats.ts';
 import { FP16 } from '../../weights/half.ts';
 
 /** How a weight matrix [rows, width] is laid out for the kernels. */
@@ -116,6 +117,14 @@ const STORED: Readonly<Record<string, Stored>> = {
     read(bytes, at, { codes, steps }) {
       steps[0] = half(bytes, at);
       for (let i = 0; i < 32; i++) codes[i] = bytes[at + 2 + i]!;
+    },
+  },
+  IQ4_NL: {
+    ...{ blockSize: 32, blockBytes: 18, bits: 8, size: 32, hasMin: false },
+    read(bytes, at, { codes, steps }) {
+      steps[0] = half(bytes, at);
+      nibbles(bytes, at + 2, codes);
+      for (let i = 0; i < 32; i++) codes[i] = IQ4_NL_LEVELS[codes[i]!]!;
     },
   },
   Q2_K: {
