@@ -10,7 +10,7 @@ export class Child {
   #said = '';
   #ended: Error | undefined;
 
-  /** Runs a program; a TypeScript file is run by this Node through tsx. `env` is added to the environment. */
+  /** Runs a program; a TypeScript file is run by this Node through tsx. `env`: what the environment does not set already. */
   constructor(
     command: string,
     parameters: readonly string[],

@@ -12,7 +12,8 @@ export const NIBBLES_8: i32 = 15;
 const STREAMS: usize = 4;
 /**
  * Scratch of a thread: four streams of four vectors, and room up to the next thread's, which writes as often. Side by side
- * they took each other's cache lines, and two threads did 1.35 times the work of one; so they do 1.9 times (docs/log.md).
+ * they took each other's cache lines, and two threads did 1.35 times the work of one; with four rows and more they do 1.9 times
+ * so (docs/log.md).
  */
 export const SCRATCH_BYTES: usize = 1024;
 /** Where this instance, which is one thread's, has its scratch. */

@@ -41,8 +41,8 @@ interface Instruction {
   readonly writes: readonly Range[];
 }
 
-/** Below this many operations a second thread comes too late to help. Threads wait awake, so it is soon there. */
-const WORTH_SHARING = 4_096;
+/** Below this many operations for each thread the others come too late to help, though they wait awake (measured on two). */
+const WORTH_SHARING = 2_048;
 
 interface Pending {
   readonly shared: boolean;
@@ -61,7 +61,7 @@ export class Program {
   }
 
   add({ code, work, cost, words, reads, writes }: Instruction): void {
-    const shared = this.#threads > 1 && work > 1 && cost >= WORTH_SHARING;
+    const shared = this.#threads > 1 && work > 1 && cost >= WORTH_SHARING * this.#threads;
     const next = { shared, reads, writes };
     if (this.#threads > 1) {
       if (this.#pending.some((earlier) => mustWait(earlier, next))) {
