@@ -114,6 +114,8 @@ describe.each([
       gate: { passed: expect.any(Boolean), checks: expect.any(Array) },
       evaluation: { tokensTrained: expect.any(Number) },
     });
+    // At scale 0 any two adapters would be alike.
+    expect((whole.json['evaluation'] as { scale: number }).scale).toBeGreaterThan(0);
     adapter = folderOf(whole.json['run'] as string, 1);
     const before = (await rapport('release', 'list', '--json')).json;
     const killed = await run(train(method, long), (said, child) => {

@@ -24,15 +24,18 @@ async function engineOf(
   name: TinyName,
   lookup: Guesser | null | undefined = undefined,
   onRun: (feeds: Record<string, Tensor>) => void = () => undefined,
+  onMade: (made: Record<string, Tensor>) => void = () => undefined,
 ): Promise<ChatEngine> {
   const checkpoint = await tinyCheckpoint(name);
   const tokenizer = await buildTokenizer(checkpoint.tokenizer);
   const runtime = ortRuntime(ort);
   const load: Runtime['load'] = async (...args) => {
     const session = await runtime.load(...args);
-    const run: Session['run'] = (feeds, options) => {
+    const run: Session['run'] = async (feeds, options) => {
       onRun(feeds);
-      return session.run(feeds, options);
+      const made = await session.run(feeds, options);
+      onMade(made);
+      return made;
     };
     return { run, dispose: () => session.dispose() };
   };
@@ -69,6 +72,21 @@ async function longReply(): Promise<SpokenReply> {
   expect(reply!.finishReason).toBe('length');
   return reply!;
 }
+
+test('scores of a step are given up when all have drawn from them', async () => {
+  let made = 0;
+  const given: number[] = [];
+  const watch = ({ logits }: Record<string, Tensor>) => {
+    const step = made++;
+    Object.assign(logits!.data.buffer, { transfer: () => given.push(step) });
+  };
+  const watched = await engineOf('llama-tied', null, undefined, watch);
+  const sampling = { ...FREE, maxTokens: 6 };
+  await speak({ ...one(), samplings: [sampling, sampling] }, never, undefined, watched);
+  // Not those of the prompt, which a reply without a slot may wait for, and not the last.
+  expect(given).toEqual(Array.from({ length: made - 2 }, (_, i) => i + 1));
+  expect(given.length).toBeGreaterThan(2);
+});
 
 describe('a reply', () => {
   test('has at most as many tokens as it may', async () => {
