@@ -77,19 +77,21 @@ export function learningTable(rows: readonly LearningRow[], prompts = ''): strin
   const groups = new Map<string, LearningRow[]>();
   const inOrder = missingRows([]).map(groupOf);
   for (const row of rows) groups.set(groupOf(row), [...(groups.get(groupOf(row)) ?? []), row]);
+  const judged = rows[0]?.wins.length ?? 0;
   const lines = [...new Set(inOrder)].flatMap((key) => {
     const group = groups.get(key);
     return group ? [lineOf(group)] : [];
   });
-  return `${headOf(prompts)}${lines.join('\n')}\n`;
+  return `${headOf(prompts, judged)}${lines.join('\n')}\n`;
 }
 
 const headOf = (
   prompts: string,
+  judged: number,
 ) => `# Learning, measured${prompts && `: prompts of ${prompts}.jsonl`}
 
 Made by \`npx tsx bench/learning.ts${prompts && ` --prompts ${prompts}`}\`, which adds the rows that are missing. A simulated person votes on replies of the base
-and judges the result on 47 other prompts, 2 replies each against 4 of the base: a win counts 1, a tie one half. Votes are
+and judges the result on ${judged} other prompts, 2 replies each against 4 of the base: a win counts 1, a tie one half. Votes are
 pairs for DPO, thumbs for KTO, ranked replies for the others, four to a prompt; none is mistaken. Intervals are 95 %
 bootstrap over prompts, seeds pooled. NLL is that of answers by people that nothing was learned from; held to +3 %.
 

@@ -5,6 +5,7 @@
 // and table stand in docs/learning-NAME.
 // What the base says is kept in DIR: it is the same for all people and methods.
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { appendFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism, homedir } from 'node:os';
@@ -30,6 +31,12 @@ const suffix = values.prompts && `-${values.prompts}`;
 const kept = inRepository(`docs/learning${suffix}.jsonl`);
 const report = inRepository(`docs/learning${suffix}.md`);
 
+/** Replies of the base belong to the prompts as they are. */
+const promptsKey = createHash('sha256')
+  .update(await readFile(inRepository(`tests/data/${values.prompts || 'prompts'}.jsonl`)))
+  .digest('hex')
+  .slice(0, 8);
+
 const rows = (await readFile(kept, 'utf8').catch(() => ''))
   .split('\n')
   .filter(Boolean)
@@ -53,7 +60,7 @@ async function work(): Promise<void> {
 }
 
 async function measure(wanted: LearningCase): Promise<LearningRow> {
-  const samples = join(values.folder, `base${suffix}-${wanted.seed}.json`);
+  const samples = join(values.folder, `base-${promptsKey}-${wanted.seed}.json`);
   const settings = {
     ...settingsOf(wanted),
     samples,
