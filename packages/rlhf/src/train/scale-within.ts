@@ -1,6 +1,6 @@
-// How far an adapter may be turned up before it costs too much ordinary text. What an adapter does to text it was not trained for grows
-// faster with its scale than what it was trained for: the way back to where it started (arXiv 2406.16768, WARP's last
-// step) is the cheapest leash there is, and the only one that acts on what is measured.
+// How far an adapter may be turned up before it costs too much ordinary text. What an adapter does to text it was not
+// trained for grows faster with its scale than what it was trained for: the way back to where it started (arXiv
+// 2406.16768, WARP's last step) is the cheapest leash there is, and the only one that acts on what is measured.
 import type { Adapter } from '@rapport/core';
 import { scaleAdapter } from './adapter.ts';
 import { logprobOf } from './policy.ts';
