@@ -6,8 +6,8 @@
 // Units of work are parts of the columns of each matrix. The rows of a batch for one head follow each other, since
 // they may share their keys.
 import { timesColumns, timesRows } from './dense';
-import { scratch } from './linear';
 import { exponentials, largest, scaleBy } from './pointwise';
+import { scratch } from './scratch';
 import { word } from './words';
 
 const SEGMENTS: usize = 40;
@@ -27,7 +27,7 @@ function seenOf(segment: usize, b: usize): usize {
 }
 
 /** scores = query · keysᵀ + mask */
-export function attendScores(at: usize, from: usize, to: usize): void {
+export function attendScores<T>(at: usize, from: usize, to: usize): void {
   const B = word(at, 3);
   const M = word(at, 5);
   const D = word(at, 6);
@@ -47,8 +47,8 @@ export function attendScores(at: usize, from: usize, to: usize): void {
       const n = word(segment, 3);
       const end = start + seenOf(segment, b);
       if (first < end && last > start) {
-        timesColumns(
-          query, D * 4, word(segment, 0) + b * word(segment, 4) + h * n * D * 4, scores + start * 4, W * 4,
+        timesColumns<T>(
+          query, D * 4, word(segment, 0) + b * word(segment, 4) + h * n * D * sizeof<T>(), scores + start * 4, W * 4,
           word(segment, 2) + b * word(segment, 5), word(segment, 6), M, D,
           max(first, start) - start, min(last, end) - start,
         );
@@ -105,7 +105,7 @@ function noteSeen(at: usize, b: usize): void {
 }
 
 /** out = scores · values */
-export function attendValues(at: usize, from: usize, to: usize): void {
+export function attendValues<T>(at: usize, from: usize, to: usize): void {
   const B = word(at, 3);
   const M = word(at, 5);
   const D = word(at, 6);
@@ -123,8 +123,8 @@ export function attendValues(at: usize, from: usize, to: usize): void {
     let addend: usize = 0;
     for (let s: usize = 0; s < word(at, 9); s++) {
       const n = word(segment, 3);
-      timesRows(
-        scores, W * 4, word(segment, 1) + b * word(segment, 4) + h * n * D * 4, D * 4, out, D * 4,
+      timesRows<T>(
+        scores, W * 4, word(segment, 1) + b * word(segment, 4) + h * n * D * sizeof<T>(), D * sizeof<T>(), out, D * 4,
         addend, D * 4, M, seenOf(segment, b), first, last,
       );
       addend = out;

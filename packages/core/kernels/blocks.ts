@@ -9,6 +9,7 @@
 // 2 · 15 · 127, so no 16-bit step inside the instruction can saturate. Weights of 8 bits would have to be cut into
 // two nibbles, which is no faster than 16-bit activations and less exact: they meet those everywhere.
 import { fma } from './fma';
+import { constant, NIBBLE_MASK, NIBBLE_MASK_16 } from './scratch';
 
 /** Adds the products of two weights of each row with two activations of 16 bits. */
 // @ts-ignore: decorator
@@ -55,7 +56,7 @@ function addAll(
 // @ts-ignore: decorator
 @inline
 export function nibbles16(rows: i32, at: usize, a: usize, row: usize, s: usize, scaleRow: usize, acc: usize): void {
-  const low = i16x8.splat(15);
+  const low = constant(NIBBLE_MASK_16);
   let s0 = i32x4.splat(0);
   let s1 = i32x4.splat(0);
   let s2 = i32x4.splat(0);
@@ -88,7 +89,7 @@ export function nibbles16(rows: i32, at: usize, a: usize, row: usize, s: usize, 
 // @ts-ignore: decorator
 @inline
 export function nibbles8(rows: i32, at: usize, a: usize, row: usize, s: usize, scaleRow: usize, acc: usize): void {
-  const mask = i8x16.splat(15);
+  const mask = constant(NIBBLE_MASK);
   let s0 = i32x4.splat(0);
   let s1 = i32x4.splat(0);
   let s2 = i32x4.splat(0);

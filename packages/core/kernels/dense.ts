@@ -1,7 +1,10 @@
-// Products of two fp32 tensors whose rows may be parts of longer ones: attention, LoRA. Tiles of up to three rows
+// Products of two tensors whose rows may be parts of longer ones: attention, LoRA. The left one is fp32, the right one of
+// type T: f32, or u16 for fp16 (halves.ts), whose rows are then of a multiple of four numbers. Tiles of up to three rows
 // and sixteen numbers are summed in registers, so that three rows share each reading of the right side. Each number
 // is summed in one order, wherever it lies and however many rows are computed together. Strides are in bytes.
 import { fma } from './fma';
+import { four } from './halves';
+import { constant, HALF_MASK, HALF_SCALE } from './scratch';
 
 /** Rows of b that all rows of a meet before the next ones: they stay in the nearest cache. */
 const TOGETHER: usize = 64;
@@ -10,22 +13,23 @@ const TOGETHER: usize = 64;
  * out [M, N] = (addend +) a [M, K] · b [K, N], columns `from`..`to`. The sum begins with the addend: a sum over K
  * in parts, each the addend of the next, is the same to the last bit.
  */
-export function timesRows(
+export function timesRows<T>(
   a: usize, strideA: usize, b: usize, strideB: usize, out: usize, strideOut: usize,
   addend: usize, strideAddend: usize, M: usize, K: usize, from: usize, to: usize,
 ): void {
   for (let k: usize = 0; k < K; k += TOGETHER) {
     const count = min(TOGETHER, K - k);
     const right = b + k * strideB;
-    bringNear(right + from * 4, strideB, count, (to - from) * 4);
+    // Of fp16 numbers half as many lines come, and the arithmetic hides them.
+    if (sizeof<T>() > 2) bringNear(right + from * 4, strideB, count, (to - from) * 4);
     for (let m: usize = 0; m < M; m += 3) {
       const left = a + m * strideA + k * 4;
       const target = out + m * strideOut;
       const start = addend ? addend + m * strideAddend : 0;
       const rows = M - m;
-      if (rows >= 3) rowsOf(3, left, strideA, right, strideB, target, strideOut, start, strideAddend, count, from, to);
-      else if (rows === 2) rowsOf(2, left, strideA, right, strideB, target, strideOut, start, strideAddend, count, from, to);
-      else rowsOf(1, left, strideA, right, strideB, target, strideOut, start, strideAddend, count, from, to);
+      if (rows >= 3) rowsOf<T>(3, left, strideA, right, strideB, target, strideOut, start, strideAddend, count, from, to);
+      else if (rows === 2) rowsOf<T>(2, left, strideA, right, strideB, target, strideOut, start, strideAddend, count, from, to);
+      else rowsOf<T>(1, left, strideA, right, strideB, target, strideOut, start, strideAddend, count, from, to);
     }
     addend = out;
     strideAddend = strideOut;
@@ -50,24 +54,24 @@ function bringNear(at: usize, stride: usize, rows: usize, width: usize): void {
 
 // @ts-ignore: decorator
 @inline
-function rowsOf(
+function rowsOf<T>(
   rows: i32, a: usize, strideA: usize, b: usize, strideB: usize, out: usize, strideOut: usize,
   addend: usize, strideAddend: usize, K: usize, from: usize, to: usize,
 ): void {
   let n = from * 4;
   const end = to * 4;
   for (; n + 64 <= end; n += 64) {
-    tileOfRows(rows, 4, a, strideA, b + n, strideB, out + n, strideOut, addend ? addend + n : 0, strideAddend, K);
+    tileOfRows<T>(rows, 4, a, strideA, b + (n / 4) * sizeof<T>(), strideB, out + n, strideOut, addend ? addend + n : 0, strideAddend, K);
   }
   if (n + 32 <= end) {
-    tileOfRows(rows, 2, a, strideA, b + n, strideB, out + n, strideOut, addend ? addend + n : 0, strideAddend, K);
+    tileOfRows<T>(rows, 2, a, strideA, b + (n / 4) * sizeof<T>(), strideB, out + n, strideOut, addend ? addend + n : 0, strideAddend, K);
     n += 32;
   }
   if (n + 16 <= end) {
-    tileOfRows(rows, 1, a, strideA, b + n, strideB, out + n, strideOut, addend ? addend + n : 0, strideAddend, K);
+    tileOfRows<T>(rows, 1, a, strideA, b + (n / 4) * sizeof<T>(), strideB, out + n, strideOut, addend ? addend + n : 0, strideAddend, K);
     n += 16;
   }
-  for (; n < end; n += 4) {
+  for (; sizeof<T>() > 2 && n < end; n += 4) {
     for (let r: usize = 0; r < <usize>rows; r++) {
       let sum: f32 = addend ? load<f32>(addend + r * strideAddend + n) : 0;
       for (let k: usize = 0; k < K; k++) {
@@ -88,7 +92,7 @@ function begin(addend: usize): v128 {
 /** One to three rows by four, eight or sixteen columns; both counts are constants. */
 // @ts-ignore: decorator
 @inline
-function tileOfRows(
+function tileOfRows<T>(
   rows: i32, vectors: i32, a: usize, strideA: usize, b: usize, strideB: usize, out: usize, strideOut: usize,
   addend: usize, strideAddend: usize, K: usize,
 ): void {
@@ -108,31 +112,31 @@ function tileOfRows(
   let s23 = rows > 2 && vectors > 2 ? begin(add2 ? add2 + 48 : 0) : s00;
   const a1 = a + strideA;
   const a2 = a1 + strideA;
+  const mask = sizeof<T>() === 2 ? constant(HALF_MASK) : s00;
+  const scale = sizeof<T>() === 2 ? constant(HALF_SCALE) : s00;
   for (let k: usize = 0; k < K * 4; k += 4) {
-    let x = v128.load32_splat(a + k);
-    s00 = fma(x, v128.load(b), s00);
-    if (vectors > 1) s01 = fma(x, v128.load(b, 16), s01);
+    const x0 = v128.load32_splat(a + k);
+    const x1 = rows > 1 ? v128.load32_splat(a1 + k) : x0;
+    const x2 = rows > 2 ? v128.load32_splat(a2 + k) : x0;
+    let y = four<T>(b, 0, mask, scale);
+    s00 = fma(x0, y, s00);
+    if (rows > 1) s10 = fma(x1, y, s10);
+    if (rows > 2) s20 = fma(x2, y, s20);
+    if (vectors > 1) {
+      y = four<T>(b, 1, mask, scale);
+      s01 = fma(x0, y, s01);
+      if (rows > 1) s11 = fma(x1, y, s11);
+      if (rows > 2) s21 = fma(x2, y, s21);
+    }
     if (vectors > 2) {
-      s02 = fma(x, v128.load(b, 32), s02);
-      s03 = fma(x, v128.load(b, 48), s03);
-    }
-    if (rows > 1) {
-      x = v128.load32_splat(a1 + k);
-      s10 = fma(x, v128.load(b), s10);
-      if (vectors > 1) s11 = fma(x, v128.load(b, 16), s11);
-      if (vectors > 2) {
-        s12 = fma(x, v128.load(b, 32), s12);
-        s13 = fma(x, v128.load(b, 48), s13);
-      }
-    }
-    if (rows > 2) {
-      x = v128.load32_splat(a2 + k);
-      s20 = fma(x, v128.load(b), s20);
-      if (vectors > 1) s21 = fma(x, v128.load(b, 16), s21);
-      if (vectors > 2) {
-        s22 = fma(x, v128.load(b, 32), s22);
-        s23 = fma(x, v128.load(b, 48), s23);
-      }
+      y = four<T>(b, 2, mask, scale);
+      s02 = fma(x0, y, s02);
+      if (rows > 1) s12 = fma(x1, y, s12);
+      if (rows > 2) s22 = fma(x2, y, s22);
+      y = four<T>(b, 3, mask, scale);
+      s03 = fma(x0, y, s03);
+      if (rows > 1) s13 = fma(x1, y, s13);
+      if (rows > 2) s23 = fma(x2, y, s23);
     }
     b += strideB;
   }
@@ -154,7 +158,7 @@ function putRow(vectors: i32, out: usize, s0: v128, s1: v128, s2: v128, s3: v128
  * out [M, N] = a [M, K] · b [N, K]ᵀ (+ addend), columns `from`..`to`. When b is read but once, its rows come as four
  * streams side by side, as weights do (linear.ts).
  */
-export function timesColumns(
+export function timesColumns<T>(
   a: usize, strideA: usize, b: usize, out: usize, strideOut: usize,
   addend: usize, strideAddend: usize, M: usize, K: usize, from: usize, to: usize,
 ): void {
@@ -163,46 +167,47 @@ export function timesColumns(
   const step: usize = M > 3 ? 4 : 1;
   let n = from;
   for (let i: usize = 0; i < quarter; i++) {
-    columnsOf(4, a, strideA, b, out, strideOut, addend, strideAddend, M, K, n, apart);
+    columnsOf<T>(4, a, strideA, b, out, strideOut, addend, strideAddend, M, K, n, apart);
     n += step;
   }
   for (n = from + quarter * 4; n < to; n++) {
-    columnsOf(1, a, strideA, b, out, strideOut, addend, strideAddend, M, K, n, 0);
+    columnsOf<T>(1, a, strideA, b, out, strideOut, addend, strideAddend, M, K, n, 0);
   }
 }
 
 // @ts-ignore: decorator
 @inline
-function columnsOf(
+function columnsOf<T>(
   columns: i32, a: usize, strideA: usize, b: usize, out: usize, strideOut: usize,
   addend: usize, strideAddend: usize, M: usize, K: usize, n: usize, apart: usize,
 ): void {
-  const right = b + n * K * 4;
+  const right = b + n * K * sizeof<T>();
   for (let m: usize = 0; m < M; m += 3) {
     const left = a + m * strideA;
     const target = out + m * strideOut + n * 4;
     const extra = addend ? addend + m * strideAddend + n * 4 : 0;
     const rows = M - m;
-    if (rows >= 3) tileOfColumns(3, columns, left, strideA, right, target, strideOut, extra, strideAddend, K, apart);
-    else if (rows === 2) tileOfColumns(2, columns, left, strideA, right, target, strideOut, extra, strideAddend, K, apart);
-    else tileOfColumns(1, columns, left, strideA, right, target, strideOut, extra, strideAddend, K, apart);
+    if (rows >= 3) tileOfColumns<T>(3, columns, left, strideA, right, target, strideOut, extra, strideAddend, K, apart);
+    else if (rows === 2) tileOfColumns<T>(2, columns, left, strideA, right, target, strideOut, extra, strideAddend, K, apart);
+    else tileOfColumns<T>(1, columns, left, strideA, right, target, strideOut, extra, strideAddend, K, apart);
   }
 }
 
 /** One to three rows by one or four columns, which are `apart` from each other; both counts are constants. */
 // @ts-ignore: decorator
 @inline
-function tileOfColumns(
+function tileOfColumns<T>(
   rows: i32, columns: i32, a: usize, strideA: usize, b: usize, out: usize, strideOut: usize,
   addend: usize, strideAddend: usize, K: usize, apart: usize,
 ): void {
-  const strideB = apart * K * 4;
+  const bytes = sizeof<T>();
+  const strideB = apart * K * bytes;
   const b1 = b + strideB;
   const b2 = b1 + strideB;
   const b3 = b2 + strideB;
   const a1 = a + strideA;
   const a2 = a1 + strideA;
-  const wide = (K & ~3) * 4;
+  const wide = K & ~3;
   let s00 = f32x4.splat(0);
   let s01 = s00;
   let s02 = s00;
@@ -215,41 +220,43 @@ function tileOfColumns(
   let s21 = s00;
   let s22 = s00;
   let s23 = s00;
-  for (let k: usize = 0; k < wide; k += 16) {
-    let x = v128.load(a + k);
-    s00 = fma(x, v128.load(b + k), s00);
+  const mask = sizeof<T>() === 2 ? constant(HALF_MASK) : s00;
+  const scale = sizeof<T>() === 2 ? constant(HALF_SCALE) : s00;
+  for (let k: usize = 0; k < wide; k += 4) {
+    const x0 = v128.load(a + k * 4);
+    const x1 = rows > 1 ? v128.load(a1 + k * 4) : x0;
+    const x2 = rows > 2 ? v128.load(a2 + k * 4) : x0;
+    let y = four<T>(b + k * bytes, 0, mask, scale);
+    s00 = fma(x0, y, s00);
+    if (rows > 1) s10 = fma(x1, y, s10);
+    if (rows > 2) s20 = fma(x2, y, s20);
     if (columns > 1) {
-      s01 = fma(x, v128.load(b1 + k), s01);
-      s02 = fma(x, v128.load(b2 + k), s02);
-      s03 = fma(x, v128.load(b3 + k), s03);
-    }
-    if (rows > 1) {
-      x = v128.load(a1 + k);
-      s10 = fma(x, v128.load(b + k), s10);
-      if (columns > 1) {
-        s11 = fma(x, v128.load(b1 + k), s11);
-        s12 = fma(x, v128.load(b2 + k), s12);
-        s13 = fma(x, v128.load(b3 + k), s13);
-      }
-    }
-    if (rows > 2) {
-      x = v128.load(a2 + k);
-      s20 = fma(x, v128.load(b + k), s20);
-      if (columns > 1) {
-        s21 = fma(x, v128.load(b1 + k), s21);
-        s22 = fma(x, v128.load(b2 + k), s22);
-        s23 = fma(x, v128.load(b3 + k), s23);
-      }
+      y = four<T>(b1 + k * bytes, 0, mask, scale);
+      s01 = fma(x0, y, s01);
+      if (rows > 1) s11 = fma(x1, y, s11);
+      if (rows > 2) s21 = fma(x2, y, s21);
+      y = four<T>(b2 + k * bytes, 0, mask, scale);
+      s02 = fma(x0, y, s02);
+      if (rows > 1) s12 = fma(x1, y, s12);
+      if (rows > 2) s22 = fma(x2, y, s22);
+      y = four<T>(b3 + k * bytes, 0, mask, scale);
+      s03 = fma(x0, y, s03);
+      if (rows > 1) s13 = fma(x1, y, s13);
+      if (rows > 2) s23 = fma(x2, y, s23);
     }
   }
-  putSums(columns, s00, s01, s02, s03, a + wide, b + wide, K & 3, strideB, out, apart, addend);
+  // Halves come in fours: nothing is left of them.
+  const rest: usize = sizeof<T>() === 2 ? 0 : K & 3;
+  a += wide * 4;
+  b += wide * bytes;
+  putSums(columns, s00, s01, s02, s03, a, b, rest, strideB, out, apart, addend);
   if (rows > 1) {
     const extra = addend ? addend + strideAddend : 0;
-    putSums(columns, s10, s11, s12, s13, a1 + wide, b + wide, K & 3, strideB, out + strideOut, apart, extra);
+    putSums(columns, s10, s11, s12, s13, a + strideA, b, rest, strideB, out + strideOut, apart, extra);
   }
   if (rows > 2) {
     const extra = addend ? addend + strideAddend * 2 : 0;
-    putSums(columns, s20, s21, s22, s23, a2 + wide, b + wide, K & 3, strideB, out + strideOut * 2, apart, extra);
+    putSums(columns, s20, s21, s22, s23, a + strideA * 2, b, rest, strideB, out + strideOut * 2, apart, extra);
   }
 }
 

@@ -4,8 +4,10 @@
 import { layerNorm, rmsNorm, softmax, binary, copy, unary } from './pointwise';
 import { attendScores, attendSoftmax, attendValues, columnOf } from './attention';
 import { timesColumns, timesRows } from './dense';
-import { BYTES_16, linear, linear32, NIBBLES_16, NIBBLES_8, SCRATCH_BYTES, setScratch } from './linear';
+import { narrow, RUN, widen } from './halves';
+import { BYTES_16, linear, linear32, NIBBLES_16, NIBBLES_8 } from './linear';
 import { quantise16, quantise8 } from './rounding';
+import { SCRATCH_BYTES, setScratch } from './scratch';
 import { word } from './words';
 
 /** Bits of the activations that this module multiplies fastest. */
@@ -159,13 +161,25 @@ function instruction(code: i32, at: usize, from: usize, to: usize): void {
       );
       break;
     case 16:
-      attendScores(at, from, to);
+      attendScores<f32>(at, from, to);
       break;
     case 17:
-      attendValues(at, from, to);
+      attendValues<f32>(at, from, to);
       break;
     case 18:
       attendSoftmax(at, from, to);
+      break;
+    case 19:
+      attendScores<u16>(at, from, to);
+      break;
+    case 20:
+      attendValues<u16>(at, from, to);
+      break;
+    case 21:
+      narrow(word(at, 0), word(at, 1), from * RUN, min(to * RUN, word(at, 2)));
+      break;
+    case 22:
+      widen(word(at, 0), word(at, 1), from * RUN, min(to * RUN, word(at, 2)));
       break;
     default:
       if (ASC_FEATURE_RELAXED_SIMD) relaxedInstruction(code, at, from, to);
@@ -215,7 +229,7 @@ function product(code: i32, at: usize, from: usize, to: usize): void {
     const addend = word(at, 3) ? word(at, 3) + index * M * N * 4 : 0;
     const first = columnOf(N, parts, part);
     const last = columnOf(N, parts, part + 1);
-    if (code === 6) timesRows(a, K * 4, b, N * 4, out, N * 4, addend, N * 4, M, K, first, last);
-    else timesColumns(a, K * 4, b, out, N * 4, addend, N * 4, M, K, first, last);
+    if (code === 6) timesRows<f32>(a, K * 4, b, N * 4, out, N * 4, addend, N * 4, M, K, first, last);
+    else timesColumns<f32>(a, K * 4, b, out, N * 4, addend, N * 4, M, K, first, last);
   }
 }

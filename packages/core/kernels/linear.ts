@@ -4,23 +4,14 @@
 // thread, since four streams times four rows of activations are more than there are registers.
 import { BLOCK, SCALES } from './rounding';
 import { bytes16, nibbles16, nibbles8 } from './blocks';
+import { scratch } from './scratch';
 
 export const NIBBLES_16: i32 = 3;
 export const BYTES_16: i32 = 4;
 export const NIBBLES_8: i32 = 15;
 
+/** The sums of four of them, of four vectors each, fill the scratch. */
 const STREAMS: usize = 4;
-/**
- * Scratch of a thread: four streams of four vectors, and room up to the next thread's, which writes as often. Side by side
- * they took each other's cache lines, and two threads did 1.35 times the work of one; with four rows and more they do 1.9 times
- * so (docs/log.md).
- */
-export const SCRATCH_BYTES: usize = 1024;
-/** Where this instance, which is one thread's, has its scratch. */
-export let scratch: usize = 0;
-export function setScratch(at: usize): void {
-  scratch = at;
-}
 
 /**
  * out [T, N] = activations [T, K] · Wᵀ (+ addend [T, N]) (+ bias [N]) for the groups `from`..`to` of four rows

@@ -1,26 +1,27 @@
 // Element by element and row by row, in fp32.
 import { fma } from './fma';
+import {
+  constant, EXP_0, EXP_1, EXP_2, EXP_3, EXP_4, EXP_5, EXP_LEAST, EXP_MOST, LN_2_HIGH, LN_2_LOW, LOG2_E, ONE, WHOLE,
+} from './scratch';
 
-/** 1.5 · 2²³: a number of up to 22 bits added to it is rounded to an integer, which the low bits then hold. */
-const WHOLE: f32 = 12582912;
-
-/** eˣ: 2ⁿ · e^r with |r| ≤ ln 2 / 2 by a polynomial (Cephes expf); relative error below 2e-7, 0 below −87.3. */
+/** eˣ: 2ⁿ · e^r with |r| ≤ ln 2 / 2 by a polynomial; relative error below 2e-7, 0 below −87.3. */
 // @ts-ignore: decorator
 @inline
 export function exponential(x: v128): v128 {
-  const tooSmall = f32x4.lt(x, f32x4.splat(-87.3));
+  const tooSmall = f32x4.lt(x, constant(EXP_LEAST));
   // These let NaN pass when it stands first.
-  const inside = f32x4.pmax(f32x4.pmin(x, f32x4.splat(88.7)), f32x4.splat(-87.3));
-  const whole = fma(inside, f32x4.splat(1.44269504088896341), f32x4.splat(WHOLE));
-  const n = f32x4.sub(whole, f32x4.splat(WHOLE));
-  const r = fma(n, f32x4.splat(2.12194440e-4), fma(n, f32x4.splat(-0.693359375), inside));
-  let p = f32x4.splat(1.9875691500e-4);
-  p = fma(p, r, f32x4.splat(1.3981999507e-3));
-  p = fma(p, r, f32x4.splat(8.3334519073e-3));
-  p = fma(p, r, f32x4.splat(4.1665795894e-2));
-  p = fma(p, r, f32x4.splat(1.6666665459e-1));
-  p = fma(p, r, f32x4.splat(5.0000001201e-1));
-  p = f32x4.add(fma(p, f32x4.mul(r, r), r), f32x4.splat(1));
+  const inside = f32x4.pmax(f32x4.pmin(x, constant(EXP_MOST)), constant(EXP_LEAST));
+  // Added to a number of up to 22 bits, `WHOLE` rounds it to an integer, which the low bits then hold.
+  const whole = fma(inside, constant(LOG2_E), constant(WHOLE));
+  const n = f32x4.sub(whole, constant(WHOLE));
+  const r = fma(n, constant(LN_2_LOW), fma(n, constant(LN_2_HIGH), inside));
+  let p = constant(EXP_5);
+  p = fma(p, r, constant(EXP_4));
+  p = fma(p, r, constant(EXP_3));
+  p = fma(p, r, constant(EXP_2));
+  p = fma(p, r, constant(EXP_1));
+  p = fma(p, r, constant(EXP_0));
+  p = f32x4.add(fma(p, f32x4.mul(r, r), r), constant(ONE));
   // n is added to the exponent. It stays in its bounds: where n is 128, r is negative.
   return v128.andnot(i32x4.add(p, i32x4.shl(whole, 23)), tooSmall);
 }

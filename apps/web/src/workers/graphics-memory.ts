@@ -33,6 +33,7 @@ interface Twin {
 }
 
 export class GraphicsMemory implements TensorMemory {
+  readonly dtype = 'float32';
   readonly #device: () => GraphicsDevice | undefined;
   readonly #twins = new Map<ArrayBufferLike, Twin>();
   #lack: Promise<{ message: string } | null> = Promise.resolve(null);

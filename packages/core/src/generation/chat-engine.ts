@@ -66,7 +66,7 @@ export class ChatEngine {
     const { checkpoint, tokenizer, runtime } = parts;
     const { readAtOnce = READ_AT_ONCE, lookup = new PromptLookup() } = parts;
     const { cacheBytes: budgetBytes = CACHE_BYTES, sequenceBytes = Infinity } = parts;
-    const bearable = Math.max(LEAST_CONTEXT, tokensWithin(sequenceBytes, checkpoint.config));
+    const bearable = Math.max(LEAST_CONTEXT, tokensWithin(sequenceBytes, checkpoint.config, runtime.memory?.dtype ?? 'float32'));
     this.contextLength = Math.min(checkpoint.config.context, bearable);
     this.#checkpoint = checkpoint;
     this.#tokenizer = tokenizer;
@@ -101,7 +101,8 @@ export class ChatEngine {
 
   /** Log-probabilities [V] of the token after `prompt`, as exact as the runtime can. */
   async next(prompt: readonly number[]): Promise<Float32Array> {
-    const cache = this.#newCache();
+    // In fp32, whatever the runtime keeps keys and values as.
+    const cache = new PrefixCache(this.#checkpoint.config, { budgetBytes: 0 });
     const read = this.#read(cache, this.#lora, prompt, { exact: true });
     const logits = await read.finally(() => cache.dispose());
     const best = logits.reduce((a, b) => Math.max(a, b));

@@ -1,6 +1,7 @@
 // Keys and values of what has been read, per layer, for several replies side by side. The graph sees
 // them as padded inputs with a mask and gives back only new rows, so nothing is copied per token.
-import { float32, giveUp, zeros, type Tensor } from '../graph/tensor.ts';
+import { assert } from '../error.ts';
+import { float32, giveUp, noughts, zeros, type Floats, type Tensor } from '../graph/tensor.ts';
 import type { TensorMemory } from '../runtime/runtime.ts';
 import type { ModelConfig } from '../weights/model-config.ts';
 import { KeyValueRows } from './key-value-rows.ts';
@@ -8,7 +9,7 @@ import { KeyValueRows } from './key-value-rows.ts';
 const GROW_BY = 128;
 
 /** Arrays that nobody has to give back. */
-const plainMemory: TensorMemory = { allocate: zeros, free: () => undefined };
+export const plainMemory: TensorMemory = { dtype: 'float32', allocate: zeros, free: () => undefined };
 
 export class KeyValueCache {
   readonly #config: ModelConfig;
@@ -18,7 +19,7 @@ export class KeyValueCache {
   #capacity = 0;
   #slots = 0;
   /** Keys of each layer, then values of each layer: [slots, kvHeads, capacity, headDim]; none without room. */
-  #tensors: Tensor<'float32'>[] = [];
+  #tensors: Floats[] = [];
 
   /**
    * With the `memory` of a runtime, call `dispose` when the cache is not needed any more. What that memory
@@ -120,8 +121,9 @@ export class KeyValueCache {
     };
     for (let i = 0; i < 2 * layers; i++) {
       const name = i < layers ? `k.${i}` : `v.${i - layers}`;
-      const data = this.#tensors[i]?.data.subarray(0, size) ?? new Float32Array(0);
-      feeds[`${segment}.${name}`] = float32(shape, data);
+      const { dtype } = this.#memory;
+      const data = this.#tensors[i]?.data.subarray(0, size) ?? noughts(dtype, 0);
+      feeds[`${segment}.${name}`] = { dtype, shape, data } as Floats;
     }
     return feeds;
   }
@@ -132,7 +134,8 @@ export class KeyValueCache {
     this.#fit(this.#lengths.length, Math.max(...this.#lengths) + count);
     this.#tensors.forEach((tensor, i) => {
       const name = i < layers ? `new.k.${i}` : `new.v.${i - layers}`;
-      const rows = made[name]!.data as Float32Array;
+      const { data: rows, dtype } = made[name] as Floats;
+      assert(dtype === tensor.dtype, `${name} is ${dtype}, not ${tensor.dtype}`);
       this.#lengths.forEach((length, slot) => {
         for (let h = 0; h < kvHeads; h++) {
           const head = slot * kvHeads + h;
@@ -150,7 +153,7 @@ export class KeyValueCache {
   take(slot: number, from: number, to: number): KeyValueRows {
     const { kvHeads, headDim, layers } = this.#config;
     const heads = 2 * layers * kvHeads;
-    const rows = new KeyValueRows(heads, headDim, new Float32Array(heads * (to - from) * headDim));
+    const rows = new KeyValueRows(heads, headDim, to - from, this.#memory.dtype);
     this.#tensors.forEach(({ data }, i) => {
       for (let h = 0; h < kvHeads; h++) {
         const start = (slot * kvHeads + h) * this.#capacity;
@@ -165,6 +168,7 @@ export class KeyValueCache {
   put(rows: KeyValueRows): void {
     const { kvHeads, headDim } = this.#config;
     const length = this.#lengths[0]!;
+    assert(rows.dtype === this.#memory.dtype, `rows are ${rows.dtype}`);
     this.#fit(1, length + rows.length);
     this.#tensors.forEach((tensor, i) => {
       for (let h = 0; h < kvHeads; h++) {
@@ -193,7 +197,7 @@ export class KeyValueCache {
   #bytes(capacity: number): number {
     const { layers, kvHeads, headDim } = this.#config;
     const heads = 2 * layers * Math.max(this.#slots, this.#lengths.length) * kvHeads;
-    return heads * capacity * headDim * Float32Array.BYTES_PER_ELEMENT;
+    return heads * capacity * headDim * bytesOf(this.#memory.dtype);
   }
 
   /** Room for so many slots of so many tokens. */
@@ -202,7 +206,7 @@ export class KeyValueCache {
     this.#move(Math.max(slots, this.#slots), Math.max(this.#capacity, roomFor(length)));
   }
 
-  #write(tensor: Tensor<'float32'>, numbers: Float32Array, at: number): void {
+  #write(tensor: Floats, numbers: Floats['data'], at: number): void {
     tensor.data.set(numbers, at);
     this.#memory.wrote?.(tensor, at, at + numbers.length);
   }
@@ -237,10 +241,17 @@ export class KeyValueCache {
 /** The room that is made for so many tokens. */
 export const roomFor = (tokens: number): number => Math.ceil(tokens / GROW_BY) * GROW_BY;
 
-/** Bytes of the keys and values of one token. */
-export const tokenBytes = ({ layers, kvHeads, headDim }: ModelConfig): number =>
-  2 * layers * kvHeads * headDim * Float32Array.BYTES_PER_ELEMENT;
+/** Bytes of the keys and values of one token, kept as `dtype`. */
+export const tokenBytes = (
+  { layers, kvHeads, headDim }: ModelConfig,
+  dtype: Floats['dtype'],
+): number => 2 * layers * kvHeads * headDim * bytesOf(dtype);
 
 /** Tokens of the longest sequence whose room is within so many bytes. */
-export const tokensWithin = (bytes: number, config: ModelConfig): number =>
-  Math.floor(bytes / tokenBytes(config) / GROW_BY) * GROW_BY;
+export const tokensWithin = (
+  bytes: number,
+  config: ModelConfig,
+  dtype: Floats['dtype'],
+): number => Math.floor(bytes / tokenBytes(config, dtype) / GROW_BY) * GROW_BY;
+
+const bytesOf = (dtype: Floats['dtype']): number => (dtype === 'float16' ? 2 : 4);

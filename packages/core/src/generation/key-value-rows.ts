@@ -1,26 +1,27 @@
 // Keys and values of consecutive tokens in one plain array: what is laid aside of a cache.
 
-import { giveUp } from '../graph/tensor.ts';
+import { giveUp, noughts, type Floats } from '../graph/tensor.ts';
 
 export class KeyValueRows {
-  /** [heads, tokens, headDim]; heads are those of the keys of each layer, then of the values. */
-  readonly data: Float32Array;
   readonly heads: number;
   readonly headDim: number;
+  /** Tokens. */
+  readonly length: number;
+  readonly dtype: Floats['dtype'];
+  /** [heads, tokens, headDim]; heads are those of the keys of each layer, then of the values. */
+  readonly data: Floats['data'];
 
-  constructor(heads: number, headDim: number, data: Float32Array) {
+  /** Zeros. */
+  constructor(heads: number, headDim: number, length: number, dtype: Floats['dtype']) {
     this.heads = heads;
     this.headDim = headDim;
-    this.data = data;
-  }
-
-  /** Tokens. */
-  get length(): number {
-    return this.data.length / (this.heads * this.headDim);
+    this.length = length;
+    this.dtype = dtype;
+    this.data = noughts(dtype, heads * length * headDim);
   }
 
   /** The rows [tokens, headDim] of one head. */
-  head(index: number): Float32Array {
+  head(index: number): Floats['data'] {
     const size = this.length * this.headDim;
     return this.data.subarray(index * size, (index + 1) * size);
   }
@@ -39,11 +40,10 @@ export class KeyValueRows {
 
   #slice(from: number, to: number): KeyValueRows {
     const { heads, headDim } = this;
-    const size = (to - from) * headDim;
-    const data = new Float32Array(heads * size);
+    const part = new KeyValueRows(heads, headDim, to - from, this.dtype);
     for (let h = 0; h < heads; h++) {
-      data.set(this.head(h).subarray(from * headDim, to * headDim), h * size);
+      part.head(h).set(this.head(h).subarray(from * headDim, to * headDim));
     }
-    return new KeyValueRows(heads, headDim, data);
+    return part;
   }
 }

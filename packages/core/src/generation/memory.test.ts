@@ -14,6 +14,7 @@ function countedMemory() {
   const live = new Set<Tensor>();
   const seen = { live, allocations: 0, bytes: 0, peakBytes: 0, freedTwice: 0, failAfter: Infinity };
   const memory: TensorMemory = {
+    dtype: 'float32',
     allocate(shape) {
       seen.allocations++;
       if (seen.failAfter-- === 0) throw new RangeError('no more memory');

@@ -1,5 +1,6 @@
 import * as ort from 'onnxruntime-node';
 import { describe, expect, test } from 'vitest';
+import { fromHalf } from '../../../../tests/support/halves.ts';
 import { kernelModule } from '../../../../tests/support/kernels.ts';
 import { tinyCheckpoint } from '../../../../tests/support/tiny.ts';
 import { float32, int64, type Tensor } from '../graph/tensor.ts';
@@ -10,6 +11,7 @@ import { ortRuntime } from '../runtime/ort.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import { createSimdRuntime } from '../runtime/simd/simd-runtime.ts';
 import type { KeyValueCache } from './key-value-cache.ts';
+import type { KeyValueRows } from './key-value-rows.ts';
 import { PrefixCache } from './prefix-cache.ts';
 
 const runtimes: [string, () => Promise<Runtime>, number][] = [
@@ -50,6 +52,11 @@ async function modelOn(runtime: Runtime) {
   };
   return { config, read };
 }
+
+const numbersOf = ({ dtype, data }: KeyValueRows): Float32Array =>
+  dtype === 'float16'
+    ? fromHalf({ dtype, shape: [data.length], data: data as Uint16Array }).data
+    : (data as Float32Array);
 
 const furthest = (a: Float32Array, b: Float32Array) =>
   a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!)), 0);
@@ -98,7 +105,7 @@ describe.each(runtimes)('on %s', (_, start, tolerance) => {
         const anew = new PrefixCache(config, { budgetBytes: 0, memory });
         anew.append(tokens, await read(anew, [tokens]));
         const { length } = tokens;
-        const [held, expected] = [kept, anew].map(({ cache }) => cache.take(0, 0, length).data);
+        const [held, expected] = [kept, anew].map(({ cache }) => numbersOf(cache.take(0, 0, length)));
         expect(furthest(held!, expected!)).toBeLessThan(tolerance);
         anew.dispose();
         expect(kept.sizeBytes).toBeLessThanOrEqual(Math.max(budgetBytes, kept.cache.sizeBytes));

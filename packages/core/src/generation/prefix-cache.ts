@@ -3,7 +3,7 @@
 import type { Tensor } from '../graph/tensor.ts';
 import type { TensorMemory } from '../runtime/runtime.ts';
 import type { ModelConfig } from '../weights/model-config.ts';
-import { KeyValueCache, roomFor, tokenBytes } from './key-value-cache.ts';
+import { KeyValueCache, plainMemory, roomFor, tokenBytes } from './key-value-cache.ts';
 import type { KeyValueRows } from './key-value-rows.ts';
 import { PrefixTree, type Place } from './prefix-tree.ts';
 
@@ -17,18 +17,20 @@ export class PrefixCache implements Place<KeyValueRows> {
   /** What is being read, in one slot. */
   readonly cache: KeyValueCache;
   readonly #config: ModelConfig;
-  readonly #memory: TensorMemory | undefined;
+  readonly #memory: TensorMemory;
   readonly #tokens: number[] = [];
   readonly #tree: PrefixTree<KeyValueRows>;
   readonly #budgetBytes: number;
+  readonly #tokenBytes: number;
   /** The inputs of a beginning without tokens. */
   readonly #nothing: Record<string, Tensor>;
 
   /** Call `dispose` when it is not needed any more. Where memory ends in between, nothing is kept. */
-  constructor(config: ModelConfig, { budgetBytes, memory }: Options) {
+  constructor(config: ModelConfig, { budgetBytes, memory = plainMemory }: Options) {
     this.#config = config;
     this.#memory = memory;
     this.#budgetBytes = budgetBytes;
+    this.#tokenBytes = tokenBytes(config, memory.dtype);
     this.cache = new KeyValueCache(config, memory);
     this.cache.add();
     this.#nothing = this.cache.sharedFeeds();
@@ -43,7 +45,7 @@ export class PrefixCache implements Place<KeyValueRows> {
 
   /** Bytes of keys and values: those in `cache`, with its free room, and those aside. */
   get sizeBytes(): number {
-    return this.cache.sizeBytes + this.#tree.size * tokenBytes(this.#config);
+    return this.cache.sizeBytes + this.#tree.size * this.#tokenBytes;
   }
 
   /**
@@ -132,6 +134,6 @@ export class PrefixCache implements Place<KeyValueRows> {
 
   /** Tokens that fit beside a cache of this size. */
   #roomBeside(sizeBytes: number): number {
-    return Math.floor(Math.max(0, this.#budgetBytes - sizeBytes) / tokenBytes(this.#config));
+    return Math.floor(Math.max(0, this.#budgetBytes - sizeBytes) / this.#tokenBytes);
   }
 }

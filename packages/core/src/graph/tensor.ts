@@ -24,6 +24,9 @@ export interface Tensor<D extends DType = DType> {
   readonly data: DataOf[D];
 }
 
+/** Numbers for what may be stored in half of the bytes. */
+export type Floats = Tensor<'float32'> | Tensor<'float16'>;
+
 /** Number of elements of a shape; 1 for a scalar. */
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((n, d) => n * d, 1);
 
@@ -42,6 +45,10 @@ export function int64(
 ): Tensor<'int64'> {
   return make('int64', shape, data instanceof BigInt64Array ? data : toBigInts(data));
 }
+
+/** Zeros for `count` numbers. */
+export const noughts = (dtype: Floats['dtype'], count: number): Floats['data'] =>
+  dtype === 'float16' ? new Uint16Array(count) : new Float32Array(count);
 
 /** A float32 tensor of zeros. */
 export const zeros = (shape: readonly number[]): Tensor<'float32'> =>

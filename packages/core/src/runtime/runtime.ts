@@ -1,6 +1,6 @@
 // What graphs run on. ONNX Runtime and our own kernels are behind it; nothing else is asked of a platform.
 import type { Graph } from '../graph/graph.ts';
-import type { Tensor } from '../graph/tensor.ts';
+import type { Floats, Tensor } from '../graph/tensor.ts';
 
 export interface RunOptions {
   /** As precisely as the runtime can, also where that is slower. */
@@ -24,14 +24,16 @@ export interface Session {
   dispose(): Promise<void>;
 }
 
-/** Where a runtime reads inputs without copying them. */
+/** Where a runtime reads keys and values without copying them. */
 export interface TensorMemory {
+  /** As what they are kept: new ones come from the graph as the same when it is fed such. */
+  readonly dtype: Floats['dtype'];
   /** Zeros of this shape. */
-  allocate(shape: readonly number[]): Tensor<'float32'>;
+  allocate(shape: readonly number[]): Floats;
   /** Gives back what `allocate` gave. */
-  free(tensor: Tensor<'float32'>): void;
+  free(tensor: Floats): void;
   /** To be told that numbers `from`..`to` of what `allocate` gave were written, where the runtime reads a copy. */
-  wrote?(tensor: Tensor<'float32'>, from: number, to: number): void;
+  wrote?(tensor: Floats, from: number, to: number): void;
 }
 
 /** Loads a graph and binds its weights by Hugging Face name, fp32 but where the graph says otherwise. */

@@ -1,10 +1,11 @@
 import * as ort from 'onnxruntime-node';
-import { assert, describe, expect, test } from 'vitest';
+import { assert, describe, expect, test, vi } from 'vitest';
 import {
   hasRelaxedSimd,
   kernelModuleOf,
   spawnKernelThread,
 } from '../../../../../tests/support/kernels.ts';
+import { fromHalf, nearestHalf, toHalf } from '../../../../../tests/support/halves.ts';
 import { runGraph } from '../../../../../tests/support/run-graph.ts';
 import { Graph, float32, int64, sizeOf, zeros } from '../../graph/index.ts';
 import type { Node, Tensor, Value } from '../../graph/index.ts';
@@ -14,6 +15,7 @@ import { causalMask } from '../../models/model-graph.ts';
 import { Random } from '../../random.ts';
 import type { ModelConfig } from '../../weights/model-config.ts';
 import { findAttention, type Segment } from './attention.ts';
+import { CODE, Program } from './program.ts';
 import { createSimdRuntime } from './simd-runtime.ts';
 
 /** Heads of 22 numbers: a whole tile, a vector, and two more. */
@@ -204,6 +206,102 @@ describe.each(runs)('attention with $kind SIMD on $threads threads', ({ kind, th
         );
       }
     }
+    await session.dispose();
+    await own.dispose();
+  });
+
+  test.each([
+    { B: 1, M: 1, n: 200, D: 64 },
+    { B: 2, M: 3, n: 37, D: 20 },
+    { B: 1, M: 15, n: 70, D: 8 },
+    { B: 3, M: 40, n: 9, D: 36 },
+  ])('has the same bits in half of the bytes at %o', async ({ B, M, n, D }) => {
+    const own = await createSimdRuntime({
+      ...{ module: await kernelModuleOf(kind), threads, spawn: spawnKernelThread },
+    });
+    const bare = new Graph();
+    const q = bare.input('q', 'float32', [B, 2, M, D]);
+    const segments = ['C', 'P', 'N'].map((name) => ({
+      keys: bare.input(`keys${name}`, 'float32', [name === 'C' ? 1 : B, 2, n, D]),
+      values: bare.input(`values${name}`, 'float32', [name === 'C' ? 1 : B, 2, n, D]),
+      mask: bare.input(`mask${name}`, 'float32', [name === 'N' ? 1 : B, 1, 1, n]),
+    }));
+    bare.output('y', attend(q, segments));
+    const session = await own.load(bare, () => assert.fail());
+    const whole: Record<string, Tensor> = {};
+    for (const { name, shape } of bare.inputs) {
+      const size = shape as number[];
+      whole[name] = numbers(size);
+      if (/keys|values/.test(name)) whole[name] = fromHalf(toHalf(numbers(size)));
+      if (name.startsWith('mask')) {
+        whole[name] = zeros(size);
+        (whole[name].data as Float32Array).fill(-1e9, (n * 2) / 3, n);
+      }
+    }
+    const halves = { ...whole };
+    // What comes beside it in fp32 is rounded too. The past lies where the kernels read it, the rest is copied to them.
+    const place = own.memory.allocate([B, 2, n, D]);
+    for (const name of ['keysC', 'valuesC', 'keysP', 'valuesP']) {
+      halves[name] = toHalf(whole[name] as Tensor<'float32'>);
+    }
+    place.data.set(halves['valuesP']!.data as Uint16Array);
+    halves['valuesP'] = place;
+    const expected = (await session.run(whole))['y'];
+    expect((await session.run(halves))['y']).toEqual(expected);
+    place.data.fill(0);
+    expect((await session.run(halves))['y']).not.toEqual(expected);
+    own.memory.free(place);
+    await session.dispose();
+    await own.dispose();
+  });
+
+  test('leaves none of the steps that it stands for', async () => {
+    const own = await createSimdRuntime({
+      ...{ module: await kernelModuleOf(kind), threads, spawn: spawnKernelThread },
+    });
+    const add = vi.spyOn(Program.prototype, 'add');
+    const session = await own.load(graph, (name) => weights[name]!);
+    await session.run(feedsOf({ B: 1, T: 2, C: 3, P: 4 }));
+    const codes = add.mock.calls.map(([{ code }]) => code);
+    add.mockRestore();
+    const count = (code: number) => codes.filter((one) => one === code).length;
+    expect(count(CODE.attendSoftmax)).toBeGreaterThan(0);
+    expect([CODE.timesColumns, CODE.timesRows, CODE.softmax].map(count)).toEqual([0, 0, 0]);
+    await session.dispose();
+    await own.dispose();
+  });
+
+  test('rounds new keys and values as the past is, and gives them out so', async () => {
+    const own = await createSimdRuntime({
+      ...{ module: await kernelModuleOf(kind), threads, spawn: spawnKernelThread },
+    });
+    const bare = new Graph();
+    const input = (name: string, ...shape: number[]) => bare.input(name, 'float32', shape);
+    const n = 300;
+    const made = op.mul(input('made', 1, 1, n, 4), 1);
+    const past = {
+      ...{ keys: input('keys', 1, 1, 1, 4), values: input('values', 1, 1, 1, 4) },
+      mask: input('mask', 1, 1, 1, 1),
+    };
+    const fresh = { keys: made, values: made, mask: input('causal', 1, 1, n, n) };
+    bare.output('y', attend(input('q', 1, 1, n, 4), [past, fresh]));
+    bare.output('made', made);
+    const session = await own.load(bare, () => assert.fail());
+    const hard = [0, -0, 1e-9, -6.1e-5, 2 ** -14, 1 + 2 ** -11, 1 + 3 * 2 ** -11, 2 - 2 ** -12];
+    const large = [65503, 65519, -65520, 1e9, -Infinity];
+    const sizes = Array.from({ length: 4 * n }, (_, i) => random.normal() * 10 ** ((i % 9) - 5));
+    const given = float32([1, 1, n, 4], [...hard, ...large, ...sizes].slice(0, 4 * n));
+    // Each query sees its own token alone.
+    const causal = float32(
+      [1, 1, n, n],
+      Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 0 : -1e9)),
+    );
+    const found = await session.run({
+      ...{ made: given, q: zeros([1, 1, n, 4]), causal, mask: float32([1, 1, 1, 1], [-1e9]) },
+      ...{ keys: toHalf(zeros([1, 1, 1, 4])), values: toHalf(zeros([1, 1, 1, 4])) },
+    });
+    expect(found['made']).toEqual(toHalf(given));
+    expect(found['y']!.data).toEqual(given.data.map((x) => nearestHalf(x) + 0));
     await session.dispose();
     await own.dispose();
   });

@@ -16,7 +16,7 @@ export interface Attention {
   readonly segments: readonly Segment[];
   /** The shape of the query. */
   readonly output: Value;
-  /** All that it stands for, the product that comes first in the graph first. */
+  /** All that it stands for, in no order. */
   readonly nodes: readonly Node[];
 }
 

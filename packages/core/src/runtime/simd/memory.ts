@@ -59,6 +59,10 @@ export class SharedHeap {
     return new Float32Array(this.memory.buffer, at, length);
   }
 
+  u16(at: number, length: number): Uint16Array<ArrayBuffer> {
+    return new Uint16Array(this.memory.buffer, at, length);
+  }
+
   u32(at: number, length: number): Uint32Array<ArrayBuffer> {
     return new Uint32Array(this.memory.buffer, at, length);
   }

@@ -38,11 +38,15 @@ export type Step =
   | { readonly kind: 'program'; readonly words: Uint32Array }
   | { readonly kind: 'host'; readonly run: (state: RunState) => void };
 
-/** Where an fp32 tensor lies in the shared memory. */
+/** Where a tensor lies in the shared memory: of fp32 numbers, or of fp16 where it is `half`. */
 interface Placed {
   readonly at: number;
   readonly shape: readonly number[];
+  readonly half?: boolean;
 }
+
+/** A fed tensor of such numbers. */
+export type Fed = Required<Placed>;
 
 /** One that a value of the graph has. */
 interface Device extends Placed {
@@ -67,8 +71,8 @@ export interface PlanRequest {
   readonly activationBits: ActivationBits;
   readonly arenaBase: number;
   readonly weights: ReadonlyMap<Value, Weight>;
-  /** Where each fed fp32 tensor lies when the program runs, and its shape. */
-  readonly fed: ReadonlyMap<Value, { readonly at: number; readonly shape: readonly number[] }>;
+  /** Where each fed tensor of floats lies when the program runs. */
+  readonly fed: ReadonlyMap<Value, Fed>;
   /** Fed tensors of other types; their numbers may differ at every run, their shapes not. */
   readonly hostFed: ReadonlyMap<Value, Tensor>;
   /** Memory for values that keep their place as long as the plan lives. */
@@ -113,6 +117,10 @@ const BINARY: Partial<Record<Node['op'], number>> = {
 const SWIGLU = 6;
 /** Bytes of scales of 32 activations. */
 const SCALE_BYTES = 8;
+/** As in kernels/halves.ts: numbers that are converted in one unit of work. */
+const RUN = 256;
+/** Rows of queries from which on it pays to convert fp16 keys and values once for all of them. */
+const MANY_QUERIES = 16;
 /** Exponentials cost as much as many additions. */
 const UNARY_COST = 16;
 
@@ -137,8 +145,10 @@ class Planner {
   readonly #lastUse = new Map<Value, number>();
   readonly #consumers = new Map<Value, Node[]>();
   readonly #done = new Set<Node>();
-  /** By the first node of each. */
+  /** By that node of each which comes first in the graph: what the others would do is done there. */
   readonly #attentions = new Map<Node, Attention>();
+  /** Keys and values that are rounded to fp16, since others of their attention were fed so; undefined until they are. */
+  readonly #halves = new Map<Value, Device | undefined>();
 
   constructor(request: PlanRequest) {
     this.#request = request;
@@ -152,17 +162,25 @@ class Planner {
         else this.#consumers.set(input, [node]);
       }
     });
-    for (const value of request.graph.outputs.values()) this.#lastUse.set(value, Infinity);
     for (const node of request.graph.nodes) {
       if (node.op !== 'Softmax') continue;
       const found = findAttention(node, (value) => this.#consumers.get(value) ?? []);
-      if (found) this.#attentions.set(found.nodes[0]!, found);
+      if (!found) continue;
+      const own = new Set(found.nodes);
+      this.#attentions.set(request.graph.nodes.find((one) => own.has(one))!, found);
+      const both = found.segments.flatMap(({ keys, values }) => [keys, values]);
+      const isHalf = (value: Value) => request.fed.get(value)?.half === true;
+      if (!both.some(isHalf)) continue;
+      for (const value of both) if (!isHalf(value)) this.#halves.set(value, undefined);
+    }
+    for (const value of request.graph.outputs.values()) {
+      if (!this.#halves.has(value)) this.#lastUse.set(value, Infinity);
     }
   }
 
   make(): Plan {
     const { graph, fed, hostFed } = this.#request;
-    for (const [value, { at, shape }] of fed) this.#device.set(value, { at, shape, buffer: null });
+    for (const [value, placed] of fed) this.#device.set(value, { ...placed, buffer: null });
     for (const [value, { shape }] of hostFed) this.#host.set(value, { shape, early: true });
     for (const [value, tensor] of graph.constants) this.#known.set(value, tensor);
     graph.nodes.forEach((node, index) => {
@@ -171,7 +189,8 @@ class Planner {
     });
     const outputs = new Map<string, Device | Value>();
     for (const [name, value] of graph.outputs) {
-      outputs.set(name, this.#host.has(value) ? value : this.#onDevice(value));
+      const isHost = this.#host.has(value);
+      outputs.set(name, isHost ? value : (this.#halves.get(value) ?? this.#onDevice(value)));
     }
     this.#flush();
     return { steps: [...this.#early, ...this.#steps], scratch: this.#arena.size, outputs };
@@ -211,6 +230,7 @@ class Planner {
   /** The value as fp32 in memory; made from host numbers or zeros when it is not there yet. */
   #onDevice(value: Value): Device {
     const there = this.#device.get(value);
+    if (there?.half) throw unsupported(`fp16 numbers in ${value.name}`);
     if (there) return there;
     const weight = this.#request.weights.get(value);
     if (weight) {
@@ -334,10 +354,10 @@ class Planner {
     const shape = reshaped(node, from);
     const known = this.#known.get(input);
     const host = this.#host.get(input);
-    const device = this.#device.get(input);
+    const isDevice = this.#device.has(input);
     if (known) this.#known.set(output, { ...known, shape } as Tensor);
     else if (this.#zero.has(input)) this.#zero.set(output, shape);
-    else if (device) this.#alias(output, device, shape);
+    else if (isDevice) this.#alias(output, this.#onDevice(input), shape);
     else if (host) {
       this.#host.set(output, { shape, early: host.early });
       const run = (state: RunState) => {
@@ -780,27 +800,52 @@ class Planner {
         fitsInto(mask.shape, [B, 1, M, n], 3);
       if (!fits) return false;
     }
-    const seen = parts.filter(({ keys }) => keys.shape[2]! > 0);
-    const W = seen.reduce((sum, { keys }) => sum + keys.shape[2]!, 0);
+    const W = parts.reduce((sum, { keys }) => sum + keys.shape[2]!, 0);
     if (sizeOf(q.shape) === 0 || W === 0) return false;
-    const scores = { at: this.#arena.allocate(B * H * M * W * 4), shape: [B, H, M, W] };
+    const half = parts.some(({ keys, values }) => keys.half || values.half);
+    if (half && D % 4 > 0) throw unsupported(`fp16 heads of ${D} numbers`);
+    const widens = half && M >= MANY_QUERIES;
+    const scratch: Range[] = [];
+    const room = (bytes: number): number => {
+      scratch.push({ at: this.#arena.allocate(bytes), size: bytes });
+      return scratch.at(-1)!.at;
+    };
+    const read = (value: Value): Placed => {
+      const there = half ? this.#asHalf(value) : this.#device.get(value)!;
+      if (!widens) return there;
+      const { shape } = there;
+      return this.#convert(CODE.widen, there, { at: room(sizeOf(shape) * 4), shape });
+    };
+    const seen = segments
+      .filter((_, i) => parts[i]!.keys.shape[2]! > 0)
+      .map(({ keys, values, mask }) => ({
+        keys: read(keys),
+        values: read(values),
+        mask: this.#device.get(mask)!,
+      }));
+    const scores = { at: room(B * H * M * W * 4), shape: [B, H, M, W] };
     const out = this.#fresh(output, q.shape);
     const words = (count: number) => [
       ...[q.at, scores.at, out.at, B, H, M, D, W, count, seen.length],
       ...seen.flatMap(({ keys, values, mask }) => {
         const n = keys.shape[2]!;
         const strides = [
-          keys.shape[0] === 1 ? 0 : H * n * D,
-          mask.shape[0] === 1 ? 0 : sizeOf(mask.shape.slice(1)),
-          mask.shape[2] === 1 ? 0 : n,
+          keys.shape[0] === 1 ? 0 : H * n * D * bytesOf(keys),
+          mask.shape[0] === 1 ? 0 : sizeOf(mask.shape.slice(1)) * 4,
+          mask.shape[2] === 1 ? 0 : n * 4,
         ];
-        return [keys.at, values.at, mask.at, n, ...strides.map((stride) => stride * 4)];
+        return [keys.at, values.at, mask.at, n, ...strides];
       }),
     ];
-    const partsOf = (columns: number) =>
-      (B * H) % this.#request.threads === 0 ? 1 : Math.max(1, Math.min(8, columns >> 4));
+    // As few parts of at least sixteen columns as give all threads the same, at most eight.
+    const partsOf = (columns: number) => {
+      const most = Math.max(1, Math.min(8, columns >> 4));
+      let parts = 1;
+      while (parts < most && (B * H * parts) % this.#request.threads > 0) parts++;
+      return parts;
+    };
     this.#program.add({
-      code: CODE.attendScores,
+      code: half && !widens ? CODE.attendScores16 : CODE.attendScores,
       work: B * H * partsOf(W),
       cost: sizeOf(scores.shape) * D,
       words: words(partsOf(W)),
@@ -816,16 +861,41 @@ class Planner {
       writes: [range(scores)],
     });
     this.#program.add({
-      code: CODE.attendValues,
+      code: half && !widens ? CODE.attendValues16 : CODE.attendValues,
       work: B * H * partsOf(D),
       cost: sizeOf(scores.shape) * D,
       words: words(partsOf(D)),
       reads: [range(scores), ...seen.flatMap(({ values, mask }) => [range(values), range(mask)])],
       writes: [range(out)],
     });
-    this.#arena.free(scores.at, sizeOf(scores.shape) * 4);
+    for (const { at, size } of scratch) this.#arena.free(at, size);
     for (const node of nodes) this.#done.add(node);
     return true;
+  }
+
+  /** Keys or values as fp16, rounded at most once; they stay, for they are outputs as a rule. */
+  #asHalf(value: Value): Device {
+    const there = this.#device.get(value)!;
+    const known = there.half ? there : this.#halves.get(value);
+    if (known) return known;
+    const { shape } = there;
+    const at = this.#arena.allocate(sizeOf(shape) * 2);
+    const rounded = this.#convert(CODE.narrow, there, { at, shape, half: true, buffer: null });
+    this.#halves.set(value, rounded);
+    return rounded;
+  }
+
+  #convert<T extends Placed>(code: number, from: Placed, to: T): T {
+    const count = sizeOf(from.shape);
+    this.#program.add({
+      code,
+      work: Math.ceil(count / RUN),
+      cost: count * 4,
+      words: [from.at, to.at, count],
+      reads: [range(from)],
+      writes: [range(to)],
+    });
+    return to;
   }
 
   #batched(
@@ -871,7 +941,12 @@ class Planner {
 
 // --- sizes and strides ----------------------------------------------------------------------------
 
-const range = ({ at, shape }: Placed): Range => ({ at, size: sizeOf(shape) * 4 });
+const bytesOf = ({ half }: Placed): number => (half ? 2 : 4);
+
+const range = (placed: Placed): Range => ({
+  at: placed.at,
+  size: sizeOf(placed.shape) * bytesOf(placed),
+});
 
 const sameSizes = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((d, i) => d === b[i]);

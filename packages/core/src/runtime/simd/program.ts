@@ -22,6 +22,10 @@ export const CODE = {
   attendScores: 16,
   attendValues: 17,
   attendSoftmax: 18,
+  attendScores16: 19,
+  attendValues16: 20,
+  narrow: 21,
+  widen: 22,
 } as const;
 
 /** Bytes from `at` to `at + size`. */

@@ -10,6 +10,7 @@ import { canPack, pack, packFloats, type Packed } from './pack.ts';
 import {
   makePlan,
   type ActivationBits,
+  type Fed,
   type Plan,
   type RunState,
   type Step,
@@ -135,22 +136,16 @@ class SimdRuntime implements Runtime {
     return this.#heap.memory.buffer.byteLength;
   }
 
-  /** Itself: what it allocates it reads in place. */
-  get memory(): TensorMemory {
-    return this;
-  }
-
-  /** Zeros that lie in the kernels' memory: fed as an input, they are read in place, not copied. */
-  allocate(shape: readonly number[]): Tensor<'float32'> {
-    const count = sizeOf(shape);
-    const data = this.#heap.f32(this.#heap.allocate(count * 4), count);
-    return float32(shape, data.fill(0));
-  }
-
-  /** Gives back what `allocate` gave. */
-  free(tensor: Tensor<'float32'>): void {
-    this.#heap.free(tensor.data.byteOffset);
-  }
+  /** Of the kernels: keys and values fed from it are read in place. Half of the bytes are half of the time to read them. */
+  readonly memory: TensorMemory = {
+    dtype: 'float16',
+    allocate: (shape) => {
+      const count = sizeOf(shape);
+      const data = this.#heap.u16(this.#heap.allocate(count * 2), count).fill(0);
+      return { dtype: 'float16', shape, data };
+    },
+    free: ({ data }) => this.#heap.free(data.byteOffset),
+  };
 
   /**
    * Loads a graph.
@@ -266,8 +261,9 @@ class SimdSession implements Session {
   }
 
   /**
-   * Runs the graph. fp32 inputs from `SimdRuntime.allocate` are read in place; names that begin with
-   * `lora.` are copied once per array.
+   * Runs the graph. Inputs from `SimdRuntime.memory` are read in place; names that begin with `lora.` are copied once per
+   * array. Keys and values may be fed as fp16 where the graph says fp32; all others of their attention are rounded to that
+   * as well, and where these are outputs they are fp16.
    *
    * @throws RapportError `runtime/unsupported`, `runtime/memory`, `runtime/token`.
    */
@@ -286,12 +282,12 @@ class SimdSession implements Session {
       const place = input.dtype === 'float32' ? this.#placeOf(input, tensor) : undefined;
       if (place !== undefined) places.set(input, place);
       if (input.dtype !== 'float32') values.set(input, tensor);
-      key += `${tensor.shape.join()}@${place ?? ''};`;
+      key += `${tensor.dtype}${tensor.shape.join()}@${place ?? ''};`;
     }
     const ready = this.#ready(key, { feeds, places, activationBits });
     for (const [input, at] of ready.slots) {
-      const data = feeds[input.name]!.data as Float32Array;
-      this.#heap.f32(at, data.length).set(data);
+      const { buffer, byteOffset, byteLength } = feeds[input.name]!.data;
+      this.#heap.u8(at, byteLength).set(new Uint8Array(buffer, byteOffset, byteLength));
     }
     const state: RunState = {
       values,
@@ -381,7 +377,7 @@ class SimdSession implements Session {
       return at;
     };
     const slots = new Map<Value, number>();
-    const fed = new Map<Value, { at: number; shape: readonly number[] }>();
+    const fed = new Map<Value, Fed>();
     const hostFed = new Map<Value, Tensor>();
     for (const input of this.#graph.inputs) {
       const tensor = feeds[input.name]!;
@@ -394,7 +390,7 @@ class SimdSession implements Session {
         at = reserve(tensor.data.byteLength);
         slots.set(input, at);
       }
-      fed.set(input, { at, shape: tensor.shape });
+      fed.set(input, { at, shape: tensor.shape, half: tensor.dtype === 'float16' });
     }
     const plan = makePlan({
       graph: this.#graph,
@@ -427,9 +423,11 @@ class SimdSession implements Session {
         continue;
       }
       // A copy in memory of its own: the arena is written again at the next run.
-      const data = new Float32Array(sizeOf(place.shape));
-      data.set(this.#heap.f32(place.at, data.length));
-      results[name] = float32(place.shape, data);
+      const { at, shape, half } = place;
+      const count = sizeOf(shape);
+      results[name] = half
+        ? { dtype: 'float16', shape, data: this.#heap.u16(at, count).slice() }
+        : float32(shape, this.#heap.f32(at, count).slice());
     }
     return results;
   }
