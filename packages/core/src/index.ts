@@ -154,7 +154,7 @@ export { foldAdapter } from './models/fold-adapter.ts';
 export { readPeft, readPeftConfig, writePeft } from './models/peft.ts';
 
 // Generation: one conversation, streamed, with everything that can be asked of sampling.
-export { ChatEngine } from './generation/chat-engine.ts';
+export { CACHE_BYTES, ChatEngine } from './generation/chat-engine.ts';
 export { KeyValueCache } from './generation/key-value-cache.ts';
 export type {
   SamplingWithSeed,

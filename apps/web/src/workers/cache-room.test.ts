@@ -7,6 +7,11 @@ describe('the room for keys and values', () => {
       expect(cacheRoom(deviceGb).cacheBytes).toBe(120e6);
   });
 
+  test('is half of that for numbers of half as many bytes', () => {
+    expect(cacheRoom(4, false, 'float16').cacheBytes).toBe(60e6);
+    expect(cacheRoom(1, false, 'float16')).toEqual(cacheRoom(1));
+  });
+
   test('shrinks with the device, and leaves one conversation more than what is kept', () => {
     expect(cacheRoom(2)).toEqual({ cacheBytes: 60e6, sequenceBytes: 160e6 });
     expect(cacheRoom(0.5)).toEqual({ cacheBytes: 15e6, sequenceBytes: 40e6 });

@@ -1,5 +1,6 @@
 // How much of a device keys and values may take: what is kept of all that was read, and one conversation.
 // Browsers that do not say how much memory there is are taken for a usual device.
+import { CACHE_BYTES } from '@rapport/core';
 
 export interface CacheRoom {
   /** Of what was read, branches and other conversations included. */
@@ -9,20 +10,22 @@ export interface CacheRoom {
 }
 
 const USUAL_GB = 4;
-/** 2,604 tokens of SmolLM2-135M, however much memory there is. */
-const MOST_KEPT_BYTES = 120e6;
 const KEPT_SHARE = 0.03;
 /** A long conversation read whole is worth more than branches that need not be read again. */
 const SEQUENCE_SHARE = 0.08;
 /** As which a usual device counts when loading has crashed on it. */
 const SMALL_GB = 0.5;
 
-/** The room on a device with `deviceGb` of memory; much less of it where `small`. */
-export function cacheRoom(deviceGb = USUAL_GB, small = false): CacheRoom {
+/** The room on a device with `deviceGb` of memory, by what they are kept as; much less of it where `small`. */
+export function cacheRoom(
+  deviceGb = USUAL_GB,
+  small = false,
+  dtype: keyof typeof CACHE_BYTES = 'float32',
+): CacheRoom {
   const share = small ? Math.min(1, USUAL_GB / deviceGb) * (SMALL_GB / USUAL_GB) : 1;
   const bytes = share * deviceGb * 1e9;
   return {
-    cacheBytes: Math.min(MOST_KEPT_BYTES, KEPT_SHARE * bytes),
+    cacheBytes: Math.min(CACHE_BYTES[dtype], KEPT_SHARE * bytes),
     sequenceBytes: SEQUENCE_SHARE * bytes,
   };
 }

@@ -35,7 +35,8 @@ export class Speaker {
     const on = await openOnBackend(
       { choice, checkpoint, verdict, afterCrash, deviceLost },
       (runtime, small) => {
-        const room = cacheRoom((navigator as { deviceMemory?: number }).deviceMemory, small);
+        const { deviceMemory } = navigator as { deviceMemory?: number };
+        const room = cacheRoom(deviceMemory, small, runtime.memory?.dtype);
         return ChatEngine.create({ checkpoint, tokenizer, runtime, ...room });
       },
     );

@@ -17,8 +17,8 @@ import { Stream } from './stream.ts';
 import type { SpeakRequest, SpokenReply, SpokenToken } from './speech.ts';
 
 const READ_AT_ONCE = 128;
-/** 3,472 tokens of SmolLM2-135M: with weights and page less than 350 MB. */
-const CACHE_BYTES = 120e6;
+/** What is kept of keys and values, by what they are kept as: 2,604 tokens of SmolLM2-135M. */
+export const CACHE_BYTES = { float32: 120e6, float16: 60e6 } as const;
 /** A message, what it is about and a reply have this much room, whatever memory there is. */
 const LEAST_CONTEXT = 1024;
 
@@ -65,8 +65,9 @@ export class ChatEngine {
   private constructor(parts: Parts, session: Session, sites: LinearSite[]) {
     const { checkpoint, tokenizer, runtime } = parts;
     const { readAtOnce = READ_AT_ONCE, lookup = new PromptLookup() } = parts;
-    const { cacheBytes: budgetBytes = CACHE_BYTES, sequenceBytes = Infinity } = parts;
-    const bearable = Math.max(LEAST_CONTEXT, tokensWithin(sequenceBytes, checkpoint.config, runtime.memory?.dtype ?? 'float32'));
+    const dtype = runtime.memory?.dtype ?? 'float32';
+    const { cacheBytes: budgetBytes = CACHE_BYTES[dtype], sequenceBytes = Infinity } = parts;
+    const bearable = Math.max(LEAST_CONTEXT, tokensWithin(sequenceBytes, checkpoint.config, dtype));
     this.contextLength = Math.min(checkpoint.config.context, bearable);
     this.#checkpoint = checkpoint;
     this.#tokenizer = tokenizer;

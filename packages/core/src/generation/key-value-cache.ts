@@ -9,7 +9,11 @@ import { KeyValueRows } from './key-value-rows.ts';
 const GROW_BY = 128;
 
 /** Arrays that nobody has to give back. */
-export const plainMemory: TensorMemory = { dtype: 'float32', allocate: zeros, free: () => undefined };
+export const plainMemory: TensorMemory = {
+  dtype: 'float32',
+  allocate: zeros,
+  free: () => undefined,
+};
 
 export class KeyValueCache {
   readonly #config: ModelConfig;
@@ -248,10 +252,7 @@ export const tokenBytes = (
 ): number => 2 * layers * kvHeads * headDim * bytesOf(dtype);
 
 /** Tokens of the longest sequence whose room is within so many bytes. */
-export const tokensWithin = (
-  bytes: number,
-  config: ModelConfig,
-  dtype: Floats['dtype'],
-): number => Math.floor(bytes / tokenBytes(config, dtype) / GROW_BY) * GROW_BY;
+export const tokensWithin = (bytes: number, config: ModelConfig, dtype: Floats['dtype']): number =>
+  Math.floor(bytes / tokenBytes(config, dtype) / GROW_BY) * GROW_BY;
 
 const bytesOf = (dtype: Floats['dtype']): number => (dtype === 'float16' ? 2 : 4);

@@ -105,7 +105,9 @@ describe.each(runtimes)('on %s', (_, start, tolerance) => {
         const anew = new PrefixCache(config, { budgetBytes: 0, memory });
         anew.append(tokens, await read(anew, [tokens]));
         const { length } = tokens;
-        const [held, expected] = [kept, anew].map(({ cache }) => numbersOf(cache.take(0, 0, length)));
+        const [held, expected] = [kept, anew].map(({ cache }) =>
+          numbersOf(cache.take(0, 0, length)),
+        );
         expect(furthest(held!, expected!)).toBeLessThan(tolerance);
         anew.dispose();
         expect(kept.sizeBytes).toBeLessThanOrEqual(Math.max(budgetBytes, kept.cache.sizeBytes));

@@ -167,7 +167,10 @@ class Planner {
       const found = findAttention(node, (value) => this.#consumers.get(value) ?? []);
       if (!found) continue;
       const own = new Set(found.nodes);
-      this.#attentions.set(request.graph.nodes.find((one) => own.has(one))!, found);
+      this.#attentions.set(
+        request.graph.nodes.find((one) => own.has(one))!,
+        found,
+      );
       const both = found.segments.flatMap(({ keys, values }) => [keys, values]);
       const isHalf = (value: Value) => request.fed.get(value)?.half === true;
       if (!both.some(isHalf)) continue;
