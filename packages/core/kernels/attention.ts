@@ -134,8 +134,8 @@ export function attendValues<T>(at: usize, from: usize, to: usize): void {
   }
 }
 
-/** Where a part of `count` columns begins: parts are multiples of 16. */
-export function columnOf(count: usize, parts: usize, part: usize): usize {
-  const step = ((count + parts * 16 - 1) / (parts * 16)) * 16;
+/** Where a part of `count` columns begins: parts are multiples of `tile`. */
+export function columnOf(count: usize, parts: usize, part: usize, tile: usize = 16): usize {
+  const step = ((count + parts * tile - 1) / (parts * tile)) * tile;
   return min(part * step, count);
 }

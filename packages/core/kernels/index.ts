@@ -227,8 +227,8 @@ function product(code: i32, at: usize, from: usize, to: usize): void {
     }
     const out = word(at, 2) + index * M * N * 4;
     const addend = word(at, 3) ? word(at, 3) + index * M * N * 4 : 0;
-    const first = columnOf(N, parts, part);
-    const last = columnOf(N, parts, part + 1);
+    const first = columnOf(N, parts, part, code === 6 ? 16 : 4);
+    const last = columnOf(N, parts, part + 1, code === 6 ? 16 : 4);
     if (code === 6) timesRows<f32>(a, K * 4, b, N * 4, out, N * 4, addend, N * 4, M, K, first, last);
     else timesColumns<f32>(a, K * 4, b, out, N * 4, addend, N * 4, M, K, first, last);
   }

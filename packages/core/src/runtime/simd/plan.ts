@@ -43,6 +43,8 @@ interface Placed {
   readonly at: number;
   readonly shape: readonly number[];
   readonly half?: boolean;
+  /** Column after column instead of row after row. */
+  readonly turned?: boolean;
 }
 
 /** A fed tensor of such numbers. */
@@ -233,7 +235,7 @@ class Planner {
   /** The value as fp32 in memory; made from host numbers or zeros when it is not there yet. */
   #onDevice(value: Value): Device {
     const there = this.#device.get(value);
-    if (there?.half) throw unsupported(`fp16 numbers in ${value.name}`);
+    if (there?.half || there?.turned) throw unsupported(`${value.name} as it is kept`);
     if (there) return there;
     const weight = this.#request.weights.get(value);
     if (weight) {
@@ -909,7 +911,9 @@ class Planner {
     shape: readonly number[],
     addendValue: Value | undefined,
   ): void {
-    let [a, b] = [this.#onDevice(left), this.#onDevice(right)];
+    const fed = this.#device.get(right);
+    let a = this.#onDevice(left);
+    let b = fed?.turned ? fed : this.#onDevice(right);
     const addend = addendValue && this.#onDevice(addendValue);
     const out = this.#fresh(target, shape);
     if (sizeOf(shape) === 0) return;
@@ -930,9 +934,11 @@ class Planner {
     const m = merged(batch, strides);
     if (m.sizes.length > 3) throw unsupported(`a product over ${m.sizes.length} batch axes`);
     const matrices = sizeOf(batch);
-    const parts = matrices >= 4 ? 1 : Math.max(1, Math.min(8, Math.floor(N / 32)));
+    const code = transposed || b.turned ? CODE.timesColumns : CODE.timesRows;
+    const least = code === CODE.timesColumns ? 4 : 32;
+    const parts = matrices >= 4 ? 1 : Math.max(1, Math.min(8, Math.floor(N / least)));
     this.#program.add({
-      code: transposed ? CODE.timesColumns : CODE.timesRows,
+      code,
       work: matrices * parts,
       cost: matrices * M * K * N,
       words: [a.at, b.at, out.at, addend?.at ?? 0, M, K, N, parts, ...axes(3, m.sizes, m.strides)],

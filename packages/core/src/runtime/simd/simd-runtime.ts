@@ -311,7 +311,7 @@ class SimdSession implements Session {
   }
 
   /** Where an input already lies, or undefined when every run must copy it to a slot. */
-  #placeOf(input: Value, { data }: Tensor): number | undefined {
+  #placeOf(input: Value, { data, shape }: Tensor): number | undefined {
     if (this.#heap.owns(data)) return data.byteOffset;
     if (!input.name.startsWith('lora.')) return undefined;
     const known = this.#adapters.get(input);
@@ -322,7 +322,11 @@ class SimdSession implements Session {
       this.#adapters.delete(input);
     }
     const at = fits ? known.at : this.#heap.allocate(data.byteLength);
-    this.#heap.f32(at, data.length).set(data as Float32Array);
+    const numbers = data as Float32Array;
+    const [rows, columns] = shape as [number, number];
+    this.#heap
+      .f32(at, data.length)
+      .set(isTurned(input) ? transposed(numbers, rows, columns) : numbers);
     this.#adapters.set(input, { data, at, sizeBytes: data.byteLength });
     return at;
   }
@@ -390,7 +394,8 @@ class SimdSession implements Session {
         at = reserve(tensor.data.byteLength);
         slots.set(input, at);
       }
-      fed.set(input, { at, shape: tensor.shape, half: tensor.dtype === 'float16' });
+      const half = tensor.dtype === 'float16';
+      fed.set(input, { at, shape: tensor.shape, half, turned: isTurned(input) });
     }
     const plan = makePlan({
       graph: this.#graph,
@@ -432,6 +437,9 @@ class SimdSession implements Session {
     return results;
   }
 }
+
+/** The first matrix of an adapter has many rows and few columns: these are read one after the other. */
+const isTurned = ({ name }: Value): boolean => name.startsWith('lora.') && name.endsWith('.a');
 
 export type { SimdRuntime };
 
