@@ -6,6 +6,7 @@ import { attendScores, attendSoftmax, attendValues, columnOf } from './attention
 import { timesColumns, timesRows } from './dense';
 import { narrow, RUN, widen } from './halves';
 import { BYTES_16, linear, linear32, NIBBLES_16, NIBBLES_8 } from './linear';
+import { rotate } from './rotary';
 import { quantise16, quantise8 } from './rounding';
 import { SCRATCH_BYTES, setScratch } from './scratch';
 import { word } from './words';
@@ -180,6 +181,12 @@ function instruction(code: i32, at: usize, from: usize, to: usize): void {
       break;
     case 22:
       widen(word(at, 0), word(at, 1), from * RUN, min(to * RUN, word(at, 2)));
+      break;
+    case 23:
+      rotate(
+        word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5), word(at, 6),
+        word(at, 7), from, to,
+      );
       break;
     default:
       if (ASC_FEATURE_RELAXED_SIMD) relaxedInstruction(code, at, from, to);

@@ -16,6 +16,7 @@ import {
 } from './host.ts';
 import { unpackRow, type Layout } from './pack.ts';
 import { CODE, Program, floatWord, type Range } from './program.ts';
+import { findRotary, type Rotary } from './rotary.ts';
 
 /** A weight in the shared memory: a matrix for the kernels, or plain numbers. */
 export type Weight =
@@ -147,8 +148,9 @@ class Planner {
   readonly #lastUse = new Map<Value, number>();
   readonly #consumers = new Map<Value, Node[]>();
   readonly #done = new Set<Node>();
-  /** By that node of each which comes first in the graph: what the others would do is done there. */
+  /** What is found of each, by that node of it which comes first in the graph: what the others would do is done there. */
   readonly #attentions = new Map<Node, Attention>();
+  readonly #rotaries = new Map<Node, Rotary>();
   /** Keys and values that are rounded to fp16, since others of their attention were fed so; undefined until they are. */
   readonly #halves = new Map<Value, Device | undefined>();
 
@@ -164,15 +166,21 @@ class Planner {
         else this.#consumers.set(input, [node]);
       }
     });
+    const consumers = (value: Value) => this.#consumers.get(value) ?? [];
+    const outputs = new Set(request.graph.outputs.values());
+    const firstOf = (nodes: readonly Node[]): Node => {
+      const own = new Set(nodes);
+      return request.graph.nodes.find((one) => own.has(one))!;
+    };
     for (const node of request.graph.nodes) {
+      const rotary = node.op === 'Add' && findRotary(node, consumers);
+      if (rotary && !rotary.inside.some((value) => outputs.has(value))) {
+        this.#rotaries.set(firstOf(rotary.nodes), rotary);
+      }
       if (node.op !== 'Softmax') continue;
-      const found = findAttention(node, (value) => this.#consumers.get(value) ?? []);
+      const found = findAttention(node, consumers);
       if (!found) continue;
-      const own = new Set(found.nodes);
-      this.#attentions.set(
-        request.graph.nodes.find((one) => own.has(one))!,
-        found,
-      );
+      this.#attentions.set(firstOf(found.nodes), found);
       const both = found.segments.flatMap(({ keys, values }) => [keys, values]);
       const isHalf = (value: Value) => request.fed.get(value)?.half === true;
       if (!both.some(isHalf)) continue;
@@ -296,6 +304,8 @@ class Planner {
     const { op, inputs } = node;
     const attention = this.#attentions.get(node);
     if (attention && this.#attend(attention)) return;
+    const rotary = this.#rotaries.get(node);
+    if (rotary && this.#rotate(rotary)) return;
     if (op === 'Shape') return this.#foldShape(node);
     if (op === 'Reshape' || op === 'Unsqueeze' || op === 'Squeeze') return this.#reshape(node);
     if (op === 'MatMul' || op === 'FusedMatMul' || op === 'Gemm') return this.#product(node);
@@ -784,6 +794,29 @@ class Planner {
     const known = this.#fixedRoundings.get(value) ?? {};
     this.#fixedRoundings.set(value, known);
     return known;
+  }
+
+  /** Rotary positions in one instruction; false where shapes are others. */
+  #rotate({ x: input, cos, sin, output, nodes }: Rotary): boolean {
+    const [x, c, s] = [input, cos, sin].map((value) => this.#onDevice(value)) as [
+      Device,
+      Device,
+      Device,
+    ];
+    const [B, H, T, D] = x.shape as [number, number, number, number];
+    const fits = fitsInto(c.shape, [B, 1, T, D], 1) && sameSizes(c.shape, s.shape);
+    if (!fits || D % 2 > 0) return false;
+    const out = this.#fresh(output, x.shape);
+    this.#program.add({
+      code: CODE.rotate,
+      work: B * H * T,
+      cost: sizeOf(x.shape) * 4,
+      words: [x.at, c.at, s.at, out.at, H, T, D, c.shape[0] === 1 ? 0 : T * D * 4],
+      reads: [range(x), range(c), range(s)],
+      writes: [range(out)],
+    });
+    for (const node of nodes) this.#done.add(node);
+    return true;
   }
 
   /** Attention where its keys and values lie, without the steps in between; false where it has another form. */

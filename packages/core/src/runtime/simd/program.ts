@@ -26,6 +26,7 @@ export const CODE = {
   attendValues16: 20,
   narrow: 21,
   widen: 22,
+  rotate: 23,
 } as const;
 
 /** Bytes from `at` to `at + size`. */
