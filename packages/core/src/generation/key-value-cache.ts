@@ -24,6 +24,8 @@ export class KeyValueCache {
   #slots = 0;
   /** Keys of each layer, then values of each layer: [slots, kvHeads, capacity, headDim]; none without room. */
   #tensors: Floats[] = [];
+  /** What was fed of each last. */
+  readonly #fed: { whole: Floats['data'] | undefined; tensor: Floats }[] = [];
 
   /**
    * With the `memory` of a runtime, call `dispose` when the cache is not needed any more. What that memory
@@ -123,11 +125,17 @@ export class KeyValueCache {
     const feeds: Record<string, Tensor> = {
       [`${segment}Mask`]: float32([slots, 1, 1, this.#capacity], mask),
     };
+    const { dtype } = this.#memory;
     for (let i = 0; i < 2 * layers; i++) {
       const name = i < layers ? `k.${i}` : `v.${i - layers}`;
-      const { dtype } = this.#memory;
-      const data = this.#tensors[i]?.data.subarray(0, size) ?? noughts(dtype, 0);
-      feeds[`${segment}.${name}`] = { dtype, shape, data } as Floats;
+      // The same object as long as it is the same: a runtime need not look at it again.
+      const last = this.#fed[i];
+      const whole = this.#tensors[i]?.data;
+      if (!last || last.whole !== whole || last.tensor.shape[0] !== slots) {
+        const data = whole?.subarray(0, size) ?? noughts(dtype, 0);
+        this.#fed[i] = { whole, tensor: { dtype, shape, data } as Floats };
+      }
+      feeds[`${segment}.${name}`] = this.#fed[i]!.tensor;
     }
     return feeds;
   }

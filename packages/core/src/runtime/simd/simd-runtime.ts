@@ -242,6 +242,13 @@ interface ReadyRequest {
   readonly activationBits: ActivationBits;
 }
 
+/** What was fed to an input last. */
+interface Seen {
+  readonly tensor: Tensor;
+  readonly place: number | undefined;
+  readonly key: string;
+}
+
 class SimdSession implements Session {
   readonly #graph: Graph;
   readonly #weights: ReadonlyMap<Value, Weight>;
@@ -250,6 +257,7 @@ class SimdSession implements Session {
   readonly #plans = new Map<string, Ready>();
   /** Adapters are replaced, never changed: each tensor is copied in once. */
   readonly #adapters = new Map<Value, { data: unknown; at: number; sizeBytes: number }>();
+  readonly #seen = new Map<Value, Seen>();
   #arena = { at: 0, sizeBytes: 0 };
   #disposed = false;
 
@@ -279,10 +287,10 @@ class SimdSession implements Session {
     for (const input of this.#graph.inputs) {
       const tensor = feeds[input.name];
       if (!tensor) throw missing(input.name);
-      const place = input.dtype === 'float32' ? this.#placeOf(input, tensor) : undefined;
+      const { place, key: part } = this.#seenAs(input, tensor);
       if (place !== undefined) places.set(input, place);
       if (input.dtype !== 'float32') values.set(input, tensor);
-      key += `${tensor.dtype}${tensor.shape.join()}@${place ?? ''};`;
+      key += part;
     }
     const ready = this.#ready(key, { feeds, places, activationBits });
     for (const [input, at] of ready.slots) {
@@ -308,6 +316,17 @@ class SimdSession implements Session {
     for (const { at } of this.#adapters.values()) this.#heap.free(at);
     for (const { at } of this.#weights.values()) this.#heap.free(at);
     this.#heap.free(this.#arena.at);
+  }
+
+  /** Where an input lies and what a plan depends on of it. Most are fed the same tensor run after run. */
+  #seenAs(input: Value, tensor: Tensor): Seen {
+    const last = this.#seen.get(input);
+    if (last?.tensor === tensor) return last;
+    const place = input.dtype === 'float32' ? this.#placeOf(input, tensor) : undefined;
+    const key = `${tensor.dtype}${tensor.shape.join()}@${place ?? ''};`;
+    const seen = { tensor, place, key };
+    this.#seen.set(input, seen);
+    return seen;
   }
 
   /** Where an input already lies, or undefined when every run must copy it to a slot. */
