@@ -61,6 +61,7 @@ const kto: RulesOf<'kto'> = {
   ...lora,
   ...shared,
   beta: positive,
+  lengthNormalised: v.boolean(),
   lrPeak: amount,
   epochs: count,
   maxSteps: count,

@@ -227,7 +227,7 @@ export function dpoSteps(
 
 function taskOf(
   { rows, refSums, ranks, tokens }: PreparedRanking,
-  { focus, lengthNormalised: normalised }: DpoConfig,
+  { focus, lengthNormalised }: DpoConfig,
 ): Task[] {
   const all = pairsOf(ranks);
   const kept = [...new Set(all.flatMap(({ better, worse }) => [better, worse]))].sort(
@@ -236,9 +236,15 @@ function taskOf(
   if (all.length === 0) return [];
   const top = Math.min(...kept.map((i) => ranks[i]!));
   const readings = [focus, -focus].flatMap((kappa) =>
-    kept.map((i, place) =>
-      readingOf(rows[i]!, place, { refSum: refSums[i]!, credit: tokens?.[i], kappa, normalised }),
-    ),
+    kept.map((i, place) => {
+      const weight = lengthNormalised ? 1 / rows[i]!.reply.length : 1;
+      return readingOf(rows[i]!, place, {
+        refSum: refSums[i]!,
+        credit: tokens?.[i],
+        kappa,
+        weight,
+      });
+    }),
   );
   return [
     {

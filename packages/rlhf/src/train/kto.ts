@@ -42,6 +42,11 @@ export const rankOf = ({ good }: { readonly good: boolean }): number => (good ? 
 
 export interface KtoConfig extends LoraConfig, Limits {
   readonly beta: number;
+  /**
+   * A reply's log-ratio is the mean over its tokens, times the mean length of all; else the sum, by which a long bad reply
+   * outweighs a short good one.
+   */
+  readonly lengthNormalised: boolean;
   readonly lrPeak: number;
   /** Times every thumb is seen, as far as `maxSteps` leaves it open. */
   readonly epochs: number;
@@ -57,6 +62,7 @@ export interface KtoConfig extends LoraConfig, Limits {
 
 export const ktoDefaults: KtoConfig = {
   beta: 0.1,
+  lengthNormalised: true,
   lrPeak: 1e-3,
   epochs: 4,
   maxSteps: 50,
@@ -136,6 +142,8 @@ export async function* trainKto(
   const shuffled = new Random(config.seed).shuffle(thumbs);
   const { tasks, mismatched } = await prepare(policy, shuffled, { reward, signal });
   const weights = thumbWeights(up, thumbs.length - up);
+  const meanLength = thumbs.reduce((n, { reply }) => n + reply.length, 0) / thumbs.length;
+  const weightOf = ({ reply }: Row) => (config.lengthNormalised ? meanLength / reply.length : 1);
   const course = new Course(keeping, config.seed, (random) =>
     newAdapter(policy.sites, config, random),
   );
@@ -157,7 +165,7 @@ export async function* trainKto(
     return {
       ...readingFeeds(
         batch.map(({ row }) => row),
-        batch.map((task, i) => readingFor(task, i, config)),
+        batch.map((task, i) => readingFor(task, i, weightOf(task.row), config)),
       ),
       sign: float32(
         [batch.length],
@@ -182,7 +190,7 @@ export async function* trainKto(
       );
       const rows = others.map(({ row }) => row);
       const now = await policy.scoresAs(rows, adapter, logprobOf, { signal });
-      const z = referencePoint(others.map(({ refSum }, i) => now[i]! - refSum));
+      const z = referencePoint(others.map((one, i) => (now[i]! - one.refSum) * weightOf(one.row)));
       const gradients: Parameters = new Map();
       let [loss, drift, spoken] = [0, 0, 0];
       const rewards = { up: [] as number[], down: [] as number[] };
@@ -245,9 +253,10 @@ function marginOf({ up, down }: { up: readonly number[]; down: readonly number[]
 /** A good reply is read for what speaks for it, a bad one for what speaks against it. */
 const readingFor = (
   { row, refSum, credit, good }: Task,
-  i: number,
+  place: number,
+  weight: number,
   { focus }: KtoConfig,
-): Reading => readingOf(row, i, { refSum, credit, kappa: good ? focus : -focus });
+): Reading => readingOf(row, place, { refSum, credit, kappa: good ? focus : -focus, weight });
 
 /** Trunk outputs and reference sums of each thumb, and of mismatched prompts and replies. */
 async function prepare(

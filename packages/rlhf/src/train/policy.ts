@@ -255,13 +255,9 @@ export class Policy {
     return { ...this.#layoutFeeds(layout, temperature), ...layout.replies() };
   }
 
-  /** What `logratios()` of a loss reads: sums (or means) over each row's reply, and the reference's. */
-  logratioFeeds(
-    batch: readonly TrunkRow[],
-    refSums: readonly number[],
-    lengthNormalised = false,
-  ): Record<string, Tensor> {
-    const readings = batch.map((row, i) => plainReading(row, i, refSums[i]!, lengthNormalised));
+  /** What `logratios()` of a loss reads: sums over each row's reply, and the reference's. */
+  logratioFeeds(batch: readonly TrunkRow[], refSums: readonly number[]): Record<string, Tensor> {
+    const readings = batch.map((row, i) => plainReading(row, i, refSums[i]!));
     return readingFeeds(batch, readings);
   }
 

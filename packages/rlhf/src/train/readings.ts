@@ -20,7 +20,10 @@ export interface TokenCredit {
   readonly refLogprobs: Float32Array;
 }
 
-/** A row's reading with its tokens weighed by `tokenWeights`, or all alike where κ is 0 or nothing is known of them. */
+/**
+ * A row's reading with its tokens weighed by `tokenWeights`, or all alike where κ is 0 or nothing is known of them. `weight`: of
+ * each token on average; one over their number makes the reading a mean.
+ */
 export function readingOf(
   row: Row,
   place: number,
@@ -28,25 +31,18 @@ export function readingOf(
     readonly refSum: number;
     readonly credit: TokenCredit | undefined;
     readonly kappa: number;
-    readonly normalised?: boolean;
+    readonly weight?: number;
   },
 ): Reading {
-  const { refSum, credit, kappa, normalised = false } = given;
-  if (!credit || kappa === 0) return plainReading(row, place, refSum, normalised);
-  const share = normalised ? 1 / row.reply.length : 1;
-  const weights = tokenWeights(credit.scores, kappa).map((weight) => weight * share);
-  const weighed = weights.reduce((sum, weight, t) => sum + weight * credit.refLogprobs[t]!, 0);
+  const { refSum, credit, kappa, weight = 1 } = given;
+  if (!credit || kappa === 0) return plainReading(row, place, refSum, weight);
+  const weights = tokenWeights(credit.scores, kappa).map((one) => one * weight);
+  const weighed = weights.reduce((sum, one, t) => sum + one * credit.refLogprobs[t]!, 0);
   return { row: place, weights, refSum: weighed };
 }
 
-/** A row's reading with all tokens alike: its sum, or its mean. */
-export function plainReading(
-  { reply }: Row,
-  row: number,
-  refSum: number,
-  normalised = false,
-): Reading {
-  const weight = normalised ? 1 / reply.length : 1;
+/** A row's reading with all tokens alike. */
+export function plainReading({ reply }: Row, row: number, refSum: number, weight = 1): Reading {
   return { row, weights: new Float32Array(reply.length).fill(weight), refSum: refSum * weight };
 }
 

@@ -383,6 +383,32 @@ describe('KTO', () => {
     await policy.dispose();
   });
 
+  it('reads a long reply no louder than a short one, unless it is told to', async () => {
+    const policy = new Policy(checkpoint, runtime);
+    const thumbs = tasteful(12, new Random(8), (i) => i % 2 === 0).map((thumb) =>
+      thumb.good ? thumb : { ...thumb, reply: [...thumb.reply.slice(0, -1), ...thumb.reply] },
+    );
+    const course = { lrPeak: 0.01, batch: 12, epochs: 2, warmupSteps: 1, klStop: Infinity };
+    for (const lengthNormalised of [true, false]) {
+      const config = { ...ktoDefaults, ...course, lengthNormalised };
+      const saved: CourseState[] = [];
+      const save = (state: CourseState) => Promise.resolve(void saved.push(state));
+      const run = trainKto(policy, thumbs, [], config, undefined, { save });
+      const second = (await collect(run)).records[1]!;
+      const rows = await policy.withTrunk(thumbs);
+      const before = await policy.scoresAs(rows, null, logprobOf);
+      const after = await policy.scoresAs(rows, saved[0]!.adapter, logprobOf);
+      // Replies of 7 and 13 tokens, as many of each.
+      const gains = after.map(
+        (x, i) => (x - before[i]!) * (lengthNormalised ? 10 / rows[i]!.reply.length : 1),
+      );
+      const of = (side: boolean) => sum(gains.filter((_, i) => thumbs[i]!.good === side)) / 6;
+      expect(Math.abs(second.margin!)).toBeGreaterThan(1e-3);
+      expect(second.margin).toBeCloseTo(config.beta * (of(true) - of(false)), 5);
+    }
+    await policy.dispose();
+  });
+
   it('learns what is good and what is bad, also of replies it has not seen', async () => {
     const policy = new Policy(checkpoint, runtime);
     const isGood = (i: number) => i % 2 === 0;
