@@ -5,7 +5,7 @@ import { RapportError, assert } from '../../error.ts';
 import { axisOf, dims, int, ints, sizeOf } from '../../graph/index.ts';
 import type { Dim, Graph, Node, Tensor, Value } from '../../graph/index.ts';
 import { Arena } from './arena.ts';
-import { findAttention, type Attention } from './attention.ts';
+import { findAttention, type Attention, type Segment } from './attention.ts';
 import {
   broadcastShape,
   broadcastStrides,
@@ -54,6 +54,22 @@ export type Fed = Required<Placed>;
 /** One that a value of the graph has. */
 interface Device extends Placed {
   readonly buffer: Buffer | null;
+}
+
+/** Attention of some heads and rows: query, scores and output [B, heads, rows, …], and where its segments begin for them. */
+interface AttentionPiece {
+  readonly query: Placed;
+  readonly scores: Placed;
+  readonly out: Placed;
+  readonly segments: readonly (Segment<Placed> & {
+    /** Addresses of keys, values and mask. */
+    readonly at: readonly number[];
+    readonly n: number;
+    /** Bytes from one row of the batch to the next, of keys and values and of the mask, and from one row of the mask. */
+    readonly keyBatch: number;
+    readonly maskBatch: number;
+    readonly maskRow: number;
+  })[];
 }
 
 export interface Plan {
@@ -124,6 +140,8 @@ const SCALE_BYTES = 8;
 const RUN = 256;
 /** Rows of queries from which on it pays to convert fp16 keys and values once for all of them. */
 const MANY_QUERIES = 16;
+/** Scores of attention that are made at once: more take memory and save no time (measured from 0.5 MB to all). */
+const SCORE_BYTES = 1 << 21;
 /** Exponentials cost as much as many additions. */
 const UNARY_COST = 16;
 
@@ -861,20 +879,44 @@ class Planner {
         values: read(values),
         mask: this.#device.get(mask)!,
       }));
-    const scores = { at: room(B * H * M * W * 4), shape: [B, H, M, W] };
     const out = this.#fresh(output, q.shape);
-    const words = (count: number) => [
-      ...[q.at, scores.at, out.at, B, H, M, D, W, count, seen.length],
-      ...seen.flatMap(({ keys, values, mask }) => {
-        const n = keys.shape[2]!;
-        const strides = [
-          keys.shape[0] === 1 ? 0 : H * n * D * bytesOf(keys),
-          mask.shape[0] === 1 ? 0 : sizeOf(mask.shape.slice(1)) * 4,
-          mask.shape[2] === 1 ? 0 : n * 4,
-        ];
-        return [keys.at, values.at, mask.at, n, ...strides];
-      }),
-    ];
+    // Many scores are made head by head, and for some of the rows.
+    const isWhole = B > 1 || H * M * W * 4 <= SCORE_BYTES;
+    const heads = isWhole ? H : 1;
+    const rows = isWhole ? M : Math.min(M, Math.max(12, Math.floor(SCORE_BYTES / (W * 12)) * 3));
+    const scoresAt = room(B * heads * rows * W * 4);
+    for (let head = 0; head < H; head += heads) {
+      for (let row = 0; row < M; row += rows) {
+        const some = Math.min(rows, M - row);
+        const skipped = (head * M + row) * D * 4;
+        const shape = [B, heads, some, D];
+        const piece = {
+          query: { at: q.at + skipped, shape },
+          scores: { at: scoresAt, shape: [B, heads, some, W] },
+          out: { at: out.at + skipped, shape },
+          segments: seen.map(({ keys, values, mask }) => {
+            const n = keys.shape[2]!;
+            const before = head * n * D * bytesOf(keys);
+            const maskRow = mask.shape[2] === 1 ? 0 : n * 4;
+            return {
+              ...{ keys, values, mask, n, maskRow },
+              at: [keys.at + before, values.at + before, mask.at + row * maskRow],
+              keyBatch: keys.shape[0] === 1 ? 0 : H * n * D * bytesOf(keys),
+              maskBatch: mask.shape[0] === 1 ? 0 : sizeOf(mask.shape.slice(1)) * 4,
+            };
+          }),
+        };
+        this.#attendPiece(piece, half && !widens);
+      }
+    }
+    for (const { at, size } of scratch) this.#arena.free(at, size);
+    for (const node of nodes) this.#done.add(node);
+    return true;
+  }
+
+  #attendPiece({ query, scores, out, segments }: AttentionPiece, half: boolean): void {
+    const [B, H, M, D] = query.shape as [number, number, number, number];
+    const W = scores.shape[3]!;
     // As few parts of at least sixteen columns as give all threads the same, at most eight.
     const partsOf = (columns: number) => {
       const most = Math.max(1, Math.min(8, columns >> 4));
@@ -882,12 +924,20 @@ class Planner {
       while (parts < most && (B * H * parts) % this.#request.threads > 0) parts++;
       return parts;
     };
+    const words = (parts: number) => [
+      ...[query.at, scores.at, out.at, B, H, M, D, W, parts, segments.length],
+      ...segments.flatMap(({ at, n, keyBatch, maskBatch, maskRow }) => [
+        ...at,
+        ...[n, keyBatch, maskBatch, maskRow],
+      ]),
+    ];
+    const cost = sizeOf(scores.shape) * D;
     this.#program.add({
-      code: half && !widens ? CODE.attendScores16 : CODE.attendScores,
+      code: half ? CODE.attendScores16 : CODE.attendScores,
       work: B * H * partsOf(W),
-      cost: sizeOf(scores.shape) * D,
+      cost,
       words: words(partsOf(W)),
-      reads: [range(q), ...seen.flatMap(({ keys, mask }) => [range(keys), range(mask)])],
+      reads: [range(query), ...segments.flatMap(({ keys, mask }) => [range(keys), range(mask)])],
       writes: [range(scores)],
     });
     this.#program.add({
@@ -895,20 +945,20 @@ class Planner {
       work: B * H * M,
       cost: sizeOf(scores.shape) * UNARY_COST,
       words: words(1),
-      reads: [range(scores), ...seen.map(({ mask }) => range(mask))],
+      reads: [range(scores), ...segments.map(({ mask }) => range(mask))],
       writes: [range(scores)],
     });
     this.#program.add({
-      code: half && !widens ? CODE.attendValues16 : CODE.attendValues,
+      code: half ? CODE.attendValues16 : CODE.attendValues,
       work: B * H * partsOf(D),
-      cost: sizeOf(scores.shape) * D,
+      cost,
       words: words(partsOf(D)),
-      reads: [range(scores), ...seen.flatMap(({ values, mask }) => [range(values), range(mask)])],
+      reads: [
+        range(scores),
+        ...segments.flatMap(({ values, mask }) => [range(values), range(mask)]),
+      ],
       writes: [range(out)],
     });
-    for (const { at, size } of scratch) this.#arena.free(at, size);
-    for (const node of nodes) this.#done.add(node);
-    return true;
   }
 
   /** Keys or values as fp16, rounded at most once; they stay, for they are outputs as a rule. */
