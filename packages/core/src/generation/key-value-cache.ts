@@ -40,6 +40,7 @@ export class KeyValueCache {
   dispose(): void {
     const tensors = this.#tensors;
     this.#tensors = [];
+    this.#fed.length = 0;
     this.#slots = 0;
     this.#capacity = 0;
     this.#lengths.fill(0);

@@ -322,6 +322,8 @@ class SimdSession implements Session {
   #seenAs(input: Value, tensor: Tensor): Seen {
     const last = this.#seen.get(input);
     if (last?.tensor === tensor) return last;
+    // Where memory ends below, nothing is known of this input.
+    this.#seen.delete(input);
     const place = input.dtype === 'float32' ? this.#placeOf(input, tensor) : undefined;
     const key = `${tensor.dtype}${tensor.shape.join()}@${place ?? ''};`;
     const seen = { tensor, place, key };
@@ -414,7 +416,8 @@ class SimdSession implements Session {
         slots.set(input, at);
       }
       const half = tensor.dtype === 'float16';
-      fed.set(input, { at, shape: tensor.shape, half, turned: isTurned(input) });
+      const turned = this.#adapters.has(input) && isTurned(input);
+      fed.set(input, { at, shape: tensor.shape, half, turned });
     }
     const plan = makePlan({
       graph: this.#graph,
