@@ -222,7 +222,7 @@ test('wherever memory ends in a run, the next one computes the same, and all is 
   const runs = [few, feedsOf(graph, { B: 2, T: 6, P: 9, R: 3 }), few];
   const load = () => own.load(graph, (name) => weights[name]!);
   const plain = await load();
-  const expected = [];
+  const expected: (Tensor | undefined)[] = [];
   for (const feeds of runs) expected.push((await plain.run(feeds))['logits']);
   await plain.dispose();
   const before = live.size;
