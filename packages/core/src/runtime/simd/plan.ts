@@ -56,20 +56,12 @@ interface Device extends Placed {
   readonly buffer: Buffer | null;
 }
 
-/** Attention of some heads and rows: query, scores and output [B, heads, rows, …], and where its segments begin for them. */
+/** Attention of some heads and rows, as if there were no others: query, scores and output [B, heads, rows, …]. */
 interface AttentionPiece {
   readonly query: Placed;
   readonly scores: Placed;
   readonly out: Placed;
-  readonly segments: readonly (Segment<Placed> & {
-    /** Addresses of keys, values and mask. */
-    readonly at: readonly number[];
-    readonly n: number;
-    /** Bytes from one row of the batch to the next, of keys and values and of the mask, and from one row of the mask. */
-    readonly keyBatch: number;
-    readonly maskBatch: number;
-    readonly maskRow: number;
-  })[];
+  readonly segments: readonly Segment<Placed>[];
 }
 
 export interface Plan {
@@ -894,17 +886,11 @@ class Planner {
           query: { at: q.at + skipped, shape },
           scores: { at: scoresAt, shape: [B, heads, some, W] },
           out: { at: out.at + skipped, shape },
-          segments: seen.map(({ keys, values, mask }) => {
-            const n = keys.shape[2]!;
-            const before = head * n * D * bytesOf(keys);
-            const maskRow = mask.shape[2] === 1 ? 0 : n * 4;
-            return {
-              ...{ keys, values, mask, n, maskRow },
-              at: [keys.at + before, values.at + before, mask.at + row * maskRow],
-              keyBatch: keys.shape[0] === 1 ? 0 : H * n * D * bytesOf(keys),
-              maskBatch: mask.shape[0] === 1 ? 0 : sizeOf(mask.shape.slice(1)) * 4,
-            };
-          }),
+          segments: seen.map(({ keys, values, mask }) => ({
+            keys: headsOf(keys, head, heads),
+            values: headsOf(values, head, heads),
+            mask: rowsOf(mask, row, some),
+          })),
         };
         this.#attendPiece(piece, half && !widens);
       }
@@ -926,10 +912,13 @@ class Planner {
     };
     const words = (parts: number) => [
       ...[query.at, scores.at, out.at, B, H, M, D, W, parts, segments.length],
-      ...segments.flatMap(({ at, n, keyBatch, maskBatch, maskRow }) => [
-        ...at,
-        ...[n, keyBatch, maskBatch, maskRow],
-      ]),
+      ...segments.flatMap(({ keys, values, mask }) => {
+        const n = keys.shape[2]!;
+        const perBatch = (placed: Placed) =>
+          placed.shape[0] === 1 ? 0 : sizeOf(placed.shape.slice(1)) * bytesOf(placed);
+        const maskRow = mask.shape[2] === 1 ? 0 : n * 4;
+        return [keys.at, values.at, mask.at, n, perBatch(keys), perBatch(mask), maskRow];
+      }),
     ];
     const cost = sizeOf(scores.shape) * D;
     this.#program.add({
@@ -1039,6 +1028,19 @@ const range = (placed: Placed): Range => ({
   at: placed.at,
   size: sizeOf(placed.shape) * bytesOf(placed),
 });
+
+/** Some heads of keys or values [1, H, n, D]; of a whole batch [B, H, n, D] only all of them. */
+const headsOf = (placed: Placed, first: number, count: number): Placed => ({
+  ...placed,
+  at: placed.at + first * sizeOf(placed.shape.slice(2)) * bytesOf(placed),
+  shape: placed.shape.with(1, count),
+});
+
+/** Some rows of a mask [1, 1, M, n], or the only one; of a whole batch only all of them. */
+const rowsOf = (mask: Placed, first: number, count: number): Placed =>
+  mask.shape[2] === 1
+    ? mask
+    : { ...mask, at: mask.at + first * mask.shape[3]! * 4, shape: mask.shape.with(2, count) };
 
 const sameSizes = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((d, i) => d === b[i]);
