@@ -1,6 +1,7 @@
 // fp16 by its definition, slowly: what kernels that convert it are compared with.
-import { sizeOf } from '@rapport/core';
+import { float32 } from '@rapport/core';
 import type { Tensor } from '@rapport/core';
+import { FP16 } from '../../packages/core/src/weights/half.ts';
 
 const MOST = 65504;
 const LEAST = 2 ** -14;
@@ -29,11 +30,8 @@ export function toHalf({ shape, data }: Tensor<'float32'>): Tensor<'float16'> {
   return { dtype: 'float16', shape, data: Uint16Array.from(data, (x) => bitsOf(nearestHalf(x))) };
 }
 
-export function fromHalf({ shape, data }: Tensor<'float16'>): Tensor<'float32'> {
-  const numbers = Float32Array.from({ length: sizeOf(shape) }, (_, i) => {
-    const [exponent, fraction] = [(data[i]! >> 10) & 31, data[i]! & 1023];
-    const size = exponent === 0 ? 0 : (1024 + fraction) * 2 ** (exponent - 25);
-    return data[i]! & 0x8000 ? -size : size;
-  });
-  return { dtype: 'float32', shape, data: numbers };
-}
+export const fromHalf = ({ shape, data }: Tensor<'float16'>): Tensor<'float32'> =>
+  float32(
+    shape,
+    Float32Array.from(data, (bits) => FP16[bits]!),
+  );
