@@ -104,7 +104,7 @@ export class ChatEngine {
   async next(prompt: readonly number[]): Promise<Float32Array> {
     // In fp32, whatever the runtime keeps keys and values as.
     const cache = new PrefixCache(this.#checkpoint.config, { budgetBytes: 0 });
-    const read = this.#read(cache, this.#lora, prompt, { exact: true });
+    const read = this.#read(cache, { ...this.#lora }, prompt, { exact: true });
     const logits = await read.finally(() => cache.dispose());
     const best = logits.reduce((a, b) => Math.max(a, b));
     const sum = logits.reduce((a, b) => a + Math.exp(b - best), 0);
@@ -142,12 +142,13 @@ export class ChatEngine {
     assert(!this.#speaking, 'an engine speaks one reply, or one set of alternates, at a time');
     this.#speaking = true;
     const kept = this.#kept;
-    const lora = this.#lora;
+    // What is fed run after run: most of it, an adapter above all, stays as it is.
+    const feeds = { ...this.#lora };
     // Alternates go on from the prompt in `kept`, each in its slot; a single reply is read into `kept` itself.
     let slots: KeyValueCache | undefined;
     const speaking: Speaking[] = [];
     try {
-      const logits = await this.#readPrompt(kept, lora, [...chat, ...prefix], signal);
+      const logits = await this.#readPrompt(kept, feeds, [...chat, ...prefix], signal);
       const streams = samplings.map(
         (sampling) => new Stream(sampling, this.#tokenizer, prefix, room),
       );
@@ -200,7 +201,7 @@ export class ChatEngine {
         // All have drawn from it.
         if (drawnFrom) giveUp(drawnFrom);
         const readMs = performance.now();
-        const made = await this.#step(kept, slots, lora, tokens, guesses);
+        const made = await this.#step(kept, slots, feeds, tokens, guesses);
         drawnFrom = made['logits']!.data;
         if (slots) kept.appendTo(slots, made);
         else kept.append([tokens[0]!, ...guesses], made);
@@ -228,7 +229,7 @@ export class ChatEngine {
   /** Reads what of `tokens` is new; gives the scores of the last, or nothing when stopped. */
   async #readPrompt(
     kept: PrefixCache,
-    lora: Record<string, Tensor>,
+    feeds: Record<string, Tensor>,
     tokens: readonly number[],
     signal: AbortSignal,
   ): Promise<Float32Array | undefined> {
@@ -237,7 +238,7 @@ export class ChatEngine {
     let logits: Float32Array | undefined;
     while (kept.tokens.length < tokens.length && !signal.aborted) {
       const at = kept.tokens.length;
-      logits = await this.#read(kept, lora, tokens.slice(at, at + this.#readAtOnce));
+      logits = await this.#read(kept, feeds, tokens.slice(at, at + this.#readAtOnce));
     }
     return signal.aborted ? undefined : logits;
   }
@@ -245,16 +246,14 @@ export class ChatEngine {
   /** Reads several tokens; gives the scores of the last. */
   async #read(
     kept: PrefixCache,
-    lora: Record<string, Tensor>,
+    feeds: Record<string, Tensor>,
     tokens: readonly number[],
     options?: RunOptions,
   ): Promise<Float32Array> {
     const { heads, kvHeads } = this.#checkpoint.config;
     const start = kept.tokens.length;
     const shape = [1, tokens.length];
-    const feeds = {
-      ...lora,
-      ...kept.feeds(),
+    Object.assign(feeds, kept.feeds(), {
       tokens: int64(shape, tokens),
       positions: int64(
         shape,
@@ -262,17 +261,17 @@ export class ChatEngine {
       ),
       mask: causalMask(tokens.length, heads / kvHeads),
       last: int64([1, 1, 1], [tokens.length - 1]),
-    };
-    const made = await this.#session.run(feeds, options);
+    });
+    const made = await this.#session.run(feeds, { ...options, lend: true });
     kept.append(tokens, made);
-    return made['logits']!.data as Float32Array;
+    return (made['logits']!.data as Float32Array).slice();
   }
 
   /** Reads one token of every stream, and what follows the only one. */
   #step(
     kept: PrefixCache,
     slots: KeyValueCache | undefined,
-    lora: Record<string, Tensor>,
+    feeds: Record<string, Tensor>,
     tokens: readonly number[],
     following: readonly number[],
   ): Promise<Record<string, Tensor>> {
@@ -281,9 +280,7 @@ export class ChatEngine {
     const width = 1 + following.length;
     const places = Array.from({ length: width }, (_, i) => i);
     const read = slots?.lengths ?? [0];
-    return this.#session.run({
-      ...lora,
-      ...kept.feeds(slots),
+    Object.assign(feeds, kept.feeds(slots), {
       tokens: int64([rows, width], [...tokens, ...following]),
       positions: int64(
         [rows, width],
@@ -295,6 +292,7 @@ export class ChatEngine {
         tokens.flatMap(() => places),
       ),
     });
+    return this.#session.run(feeds, { lend: true });
   }
 
   /** The scores after each token of a step. */

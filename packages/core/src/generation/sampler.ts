@@ -2,6 +2,7 @@
 // exponentials serves the log-prob and the draw; nothing is allocated per token.
 import { RapportError } from '../error.ts';
 import { Random } from '../random.ts';
+import { exponentials } from './exponentials.ts';
 import { LargestFirst } from './largest-first.ts';
 import type { SamplingWithSeed } from './speech.ts';
 
@@ -49,11 +50,7 @@ export class Sampler {
   /** Fills the weights; gives log Σ exp(score). */
   #weigh(logits: Float32Array, scale: number, best: number): number {
     if (this.#weights.length !== logits.length) this.#weights = new Float64Array(logits.length);
-    const weights = this.#weights;
-    let sum = 0;
-    for (let id = 0; id < weights.length; id++) {
-      sum += weights[id] = Math.exp((logits[id]! - best) * scale);
-    }
+    const sum = exponentials(logits, { best, scale }, this.#weights);
     return best * scale + Math.log(sum);
   }
 
@@ -110,7 +107,11 @@ export class Sampler {
 
 function largest(values: Float32Array | Float64Array): number {
   let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i;
+  let most = values[0]!;
+  for (let i = 1; i < values.length; i++) {
+    const value = values[i]!;
+    if (value > most) [best, most] = [i, value];
+  }
   return best;
 }
 

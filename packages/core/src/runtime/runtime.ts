@@ -5,6 +5,8 @@ import type { Floats, Tensor } from '../graph/tensor.ts';
 export interface RunOptions {
   /** As precisely as the runtime can, also where that is slower. */
   readonly exact?: boolean;
+  /** Outputs are read before this session runs again: they may lie where that writes, and nothing need be copied. */
+  readonly lend?: boolean;
 }
 
 export interface LoadOptions {

@@ -77,8 +77,9 @@ function elementwise(
       : gathered(x, shape, broadcastStrides(x.shape, shape)),
   );
   const out = empty(dtype, sizeOf(shape));
+  const [a, b, c] = spread.map((x) => x.data) as [TensorData, TensorData?, TensorData?];
   for (let i = 0; i < out.length; i++) {
-    (out as Numbers)[i] = f(...(spread.map((x) => x.data[i]!) as never[])) as number;
+    (out as Numbers)[i] = f(a[i] as never, b?.[i] as never, c?.[i] as never) as number;
   }
   return tensor(dtype, shape, out);
 }

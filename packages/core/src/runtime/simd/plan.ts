@@ -324,6 +324,7 @@ class Planner {
     }
     if (isHostOp(op) && inputs.every((x) => this.#isHost(x))) return this.#onHostOnly(node);
     if (this.#absorbsZero(node)) return;
+    if (op === 'GatherND' && this.#pickRows(node)) return;
     if (op === 'Mul' && this.#swiGlu(node)) return;
     if (op in BINARY) return this.#binary(node, BINARY[op]!, inputs[0]!, inputs[1]!);
     if (op in UNARY) return this.#unary(node);
@@ -672,6 +673,31 @@ class Planner {
     if (early) this.#early.push({ kind: 'host', run });
     else this.#between(run);
     this.#device.set(outputs[0]!, { at: target, shape, buffer: null });
+  }
+
+  /** Rows of a batch [B, T, …] that the kernels have computed, at places [B, S, 1] that JavaScript knows. */
+  #pickRows({ inputs, attributes, outputs }: Node): boolean {
+    const [x, places] = [inputs[0]!, inputs[1]!];
+    const [from, at] = [this.#shape(x), this.#shape(places)];
+    if (int(attributes, 'batch_dims', 0) !== 1 || at.length !== 3 || at[2] !== 1) return false;
+    if (!this.#isHost(places)) return false;
+    const rows = this.#onDevice(x);
+    this.#onHost(places);
+    const shape = [from[0]!, at[1]!, ...from.slice(2)];
+    const out = this.#fresh(outputs[0]!, shape);
+    const known = this.#known.get(places);
+    const [T, S, width] = [from[1]!, at[1]!, sizeOf(from.slice(2))];
+    this.#between((state) => {
+      const list = (known ?? state.values.get(places)!).data as BigInt64Array;
+      for (let i = 0; i < list.length; i++) {
+        const place = Number(list[i]!);
+        const row = place < 0 ? place + T : place;
+        assert(row >= 0 && row < T, `there is no row ${place} of ${T}`);
+        const picked = state.f32(rows.at + (Math.floor(i / S) * T + row) * width * 4, width);
+        state.f32(out.at + i * width * 4, width).set(picked);
+      }
+    });
+    return true;
   }
 
   // --- products -----------------------------------------------------------------------------------

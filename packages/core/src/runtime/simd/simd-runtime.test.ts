@@ -186,6 +186,40 @@ test('another adapter of the same rank takes effect at the next run', async () =
   expect(closest((await session.run(feeds))['logits']!, expected['logits']!)).toBeLessThan(1e-5);
 });
 
+test('outputs that are lent are those that are copied, until the next run', async () => {
+  const graph = layer();
+  const weights = weightsOf(graph);
+  const session = await (await runtime()).load(graph, (name) => weights[name]!);
+  const [few, many] = [{ P: 4 }, { P: 9 }].map(({ P }) => feedsOf(graph, { B: 2, T: 3, P, R: 2 }));
+  for (const feeds of [few!, many!, few!]) {
+    const copied = await session.run(feeds);
+    const lent = await session.run(feeds, { lend: true });
+    for (const [name, tensor] of Object.entries(copied)) {
+      expect([...lent[name]!.data], name).toEqual([...tensor.data]);
+    }
+  }
+});
+
+test('rows of what was computed are picked as ONNX Runtime picks them', async () => {
+  const graph = new Graph();
+  const x = graph.input('x', 'float32', [2, 'T', 5]);
+  const places = graph.input('places', 'int64', [2, 'S', 1]);
+  graph.output('y', op.neg(op.gatherND(op.exp(x), places, 1)));
+  const session = await (await runtime()).load(graph, () => zeros([1]));
+  const reference = await runGraph(ort, graph, {});
+  for (const [T, list] of [
+    [4, [3, 0, 0, -1, 2, 1]],
+    [1, [0, 0]],
+    [4, [1, 1, 1, 0, -4, 3]],
+  ] as const) {
+    const feeds = { x: wave([2, T, 5], T), places: int64([2, list.length / 2, 1], list) };
+    const expected = await reference(feeds);
+    expect(closest((await session.run(feeds))['y']!, expected['y']!)).toBeLessThan(1e-6);
+  }
+  const outside = { x: wave([2, 4, 5], 1), places: int64([2, 1, 1], [0, 4]) };
+  await expect(session.run(outside)).rejects.toThrow('no row 4 of 4');
+});
+
 test('an operator without a kernel is refused by name', async () => {
   const graph = new Graph();
   const x = graph.input('x', 'float32', [3]);

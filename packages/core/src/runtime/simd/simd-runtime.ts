@@ -2,7 +2,7 @@
 // Node and in browsers. It knows no platform: the module's bytes and a way to start threads come in.
 import { RapportError, assert } from '../../error.ts';
 import { float32, sizeOf } from '../../graph/index.ts';
-import type { Graph, Tensor, Value } from '../../graph/index.ts';
+import type { Floats, Graph, Tensor, Value } from '../../graph/index.ts';
 import type { RunOptions, Runtime, Session, TensorMemory, WeightSource } from '../runtime.ts';
 import type { RawTensor } from '../../weights/checkpoint.ts';
 import { SharedHeap } from './memory.ts';
@@ -235,18 +235,19 @@ interface Ready {
   readonly owned: readonly number[];
 }
 
-interface ReadyRequest {
-  readonly feeds: Readonly<Record<string, Tensor>>;
-  /** Inputs that are read where they lie. */
-  readonly places: ReadonlyMap<Value, number>;
-  readonly activationBits: ActivationBits;
-}
-
 /** What was fed to an input last. */
 interface Seen {
   readonly tensor: Tensor;
+  /** Where it is read, where that is not in a slot of the plan. */
   readonly place: number | undefined;
+  /** What a plan depends on of it. */
   readonly key: string;
+}
+
+interface ReadyRequest {
+  /** By the graph's inputs. */
+  readonly seen: readonly Seen[];
+  readonly activationBits: ActivationBits;
 }
 
 class SimdSession implements Session {
@@ -254,10 +255,14 @@ class SimdSession implements Session {
   readonly #weights: ReadonlyMap<Value, Weight>;
   readonly #machine: Machine;
   readonly #heap: SharedHeap;
+  readonly #hostInputs: readonly Value[];
   readonly #plans = new Map<string, Ready>();
   /** Adapters are replaced, never changed: each tensor is copied in once. */
   readonly #adapters = new Map<Value, { data: unknown; at: number; sizeBytes: number }>();
-  readonly #seen = new Map<Value, Seen>();
+  /** By the graph's inputs; none of those that are not known. */
+  readonly #seen: (Seen | undefined)[] = [];
+  /** The plan of the last run, as long as it is that for what was seen. */
+  #last: { readonly activationBits: ActivationBits; readonly ready: Ready } | undefined;
   #arena = { at: 0, sizeBytes: 0 };
   #disposed = false;
 
@@ -266,6 +271,7 @@ class SimdSession implements Session {
     this.#weights = weights;
     this.#machine = machine;
     this.#heap = machine.heap;
+    this.#hostInputs = graph.inputs.filter(({ dtype }) => dtype !== 'float32');
   }
 
   /**
@@ -277,28 +283,16 @@ class SimdSession implements Session {
    */
   async run(
     feeds: Readonly<Record<string, Tensor>>,
-    { exact = false }: RunOptions = {},
+    { exact = false, lend = false }: RunOptions = {},
   ): Promise<Record<string, Tensor>> {
     assert(!this.#disposed, 'a session is not used after dispose');
-    const activationBits = exact ? 16 : this.#machine.activationBits;
-    const values = new Map<Value, Tensor>();
-    const places = new Map<Value, number>();
-    let key = `${activationBits};`;
-    for (const input of this.#graph.inputs) {
-      const tensor = feeds[input.name];
-      if (!tensor) throw missing(input.name);
-      const { place, key: part } = this.#seenAs(input, tensor);
-      if (place !== undefined) places.set(input, place);
-      if (input.dtype !== 'float32') values.set(input, tensor);
-      key += part;
-    }
-    const ready = this.#ready(key, { feeds, places, activationBits });
+    const ready = this.#readyFor(feeds, exact ? 16 : this.#machine.activationBits);
     for (const [input, at] of ready.slots) {
       const { buffer, byteOffset, byteLength } = feeds[input.name]!.data;
       this.#heap.u8(at, byteLength).set(new Uint8Array(buffer, byteOffset, byteLength));
     }
     const state: RunState = {
-      values,
+      values: new Map(this.#hostInputs.map((input) => [input, feeds[input.name]!])),
       f32: (at, length) => this.#heap.f32(at, length),
       u8: (at, length) => this.#heap.u8(at, length),
     };
@@ -306,7 +300,7 @@ class SimdSession implements Session {
       if (step.kind === 'ready') this.#machine.run(step.at);
       else if (step.kind === 'host') step.run(state);
     }
-    return this.#collect(ready.plan, state);
+    return this.#collect(ready.plan, state, lend);
   }
 
   async dispose(): Promise<void> {
@@ -318,17 +312,28 @@ class SimdSession implements Session {
     this.#heap.free(this.#arena.at);
   }
 
-  /** Where an input lies and what a plan depends on of it. Most are fed the same tensor run after run. */
-  #seenAs(input: Value, tensor: Tensor): Seen {
-    const last = this.#seen.get(input);
-    if (last?.tensor === tensor) return last;
-    // Where memory ends below, nothing is known of this input.
-    this.#seen.delete(input);
-    const place = input.dtype === 'float32' ? this.#placeOf(input, tensor) : undefined;
-    const key = `${tensor.dtype}${tensor.shape.join()}@${place ?? ''};`;
-    const seen = { tensor, place, key };
-    this.#seen.set(input, seen);
-    return seen;
+  /** The plan for what is fed. Most inputs are fed the same tensor run after run: only others are looked at. */
+  #readyFor(feeds: Readonly<Record<string, Tensor>>, activationBits: ActivationBits): Ready {
+    for (const [i, input] of this.#graph.inputs.entries()) {
+      const tensor = feeds[input.name];
+      if (!tensor) throw missing(input.name);
+      const last = this.#seen[i];
+      if (last?.tensor === tensor) continue;
+      // Where memory ends below, nothing is known of this input.
+      this.#seen[i] = undefined;
+      const place = input.dtype === 'float32' ? this.#placeOf(input, tensor) : undefined;
+      const key = `${tensor.dtype}${tensor.shape.join()}@${place ?? ''};`;
+      if (last?.key !== key) this.#last = undefined;
+      this.#seen[i] = { tensor, place, key };
+    }
+    if (this.#last?.activationBits !== activationBits) {
+      // A plan that cannot be made may have made others void.
+      this.#last = undefined;
+      const seen = this.#seen as readonly Seen[];
+      const key = `${activationBits};${seen.map(({ key }) => key).join('')}`;
+      this.#last = { activationBits, ready: this.#ready(key, { seen, activationBits }) };
+    }
+    return this.#last.ready;
   }
 
   /** Where an input already lies, or undefined when every run must copy it to a slot. */
@@ -395,7 +400,7 @@ class SimdSession implements Session {
   }
 
   /** `owned` gets what is allocated. */
-  #prepareInto(owned: number[], { feeds, places, activationBits }: ReadyRequest): Ready {
+  #prepareInto(owned: number[], { seen, activationBits }: ReadyRequest): Ready {
     const reserve = (bytes: number): number => {
       const at = this.#heap.allocate(bytes);
       owned.push(at);
@@ -404,13 +409,13 @@ class SimdSession implements Session {
     const slots = new Map<Value, number>();
     const fed = new Map<Value, Fed>();
     const hostFed = new Map<Value, Tensor>();
-    for (const input of this.#graph.inputs) {
-      const tensor = feeds[input.name]!;
+    for (const [i, input] of this.#graph.inputs.entries()) {
+      const { tensor, place } = seen[i]!;
       if (input.dtype !== 'float32') {
         hostFed.set(input, tensor);
         continue;
       }
-      let at = places.get(input);
+      let at = place;
       if (at === undefined) {
         at = reserve(tensor.data.byteLength);
         slots.set(input, at);
@@ -442,19 +447,20 @@ class SimdSession implements Session {
     for (const at of owned) this.#heap.free(at);
   }
 
-  #collect(plan: Plan, state: RunState): Record<string, Tensor> {
+  #collect(plan: Plan, state: RunState, lend: boolean): Record<string, Tensor> {
     const results: Record<string, Tensor> = {};
     for (const [name, place] of plan.outputs) {
       if (!('at' in place)) {
         results[name] = state.values.get(place)!;
         continue;
       }
-      // A copy in memory of its own: the arena is written again at the next run.
+      // The arena is written again at the next run.
       const { at, shape, half } = place;
       const count = sizeOf(shape);
+      const own = <T extends Floats['data']>(data: T) => (lend ? data : data.slice()) as T;
       results[name] = half
-        ? { dtype: 'float16', shape, data: this.#heap.u16(at, count).slice() }
-        : float32(shape, this.#heap.f32(at, count).slice());
+        ? { dtype: 'float16', shape, data: own(this.#heap.u16(at, count)) }
+        : float32(shape, own(this.#heap.f32(at, count)));
     }
     return results;
   }
