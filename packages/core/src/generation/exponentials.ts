@@ -12,8 +12,8 @@ const PARTS_PER_UNIT = PARTS / Math.LN2;
 const UNITS_PER_PART = Math.LN2 / PARTS;
 
 /**
- * Writes exp((scores[i] − best) · scale) to `out` and gives the sum. `best` is the largest score; relative error below 1e-12;
- * less than 2^−1000 is 0. What is no number stays none.
+ * Writes exp((scores[i] − best) · scale) to `out` and gives the sum. `best` is the largest score; relative errors are below 1e-11,
+ * and what is less than 2^−1000 is 0. What is no number stays none.
  */
 export function exponentials(
   scores: Float32Array,
