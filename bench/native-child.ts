@@ -31,7 +31,11 @@ const runtimes = {
   [NODE_EXACT]: await nodeRuntime(checkpoint),
 };
 const own = (label: keyof typeof runtimes) =>
-  new OwnEngine(async () => ({ checkpoint, runtime: runtimes[label] }));
+  new OwnEngine(async () => ({
+    checkpoint,
+    tokenizer: checkpoint.tokenizer,
+    runtime: runtimes[label],
+  }));
 
 const exactEngine = own(NODE_EXACT);
 let exact: Promise<Float32Array> | undefined;

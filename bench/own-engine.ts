@@ -6,11 +6,12 @@ import {
   linearSites,
   Random,
   type Adapter,
-  type Checkpoint,
   type Runtime,
   type Session,
   type SpokenReply,
   type Tokenizer,
+  type TokenizerSpec,
+  type Weights,
 } from '@rapport/core';
 import { logSoftmax, type Engine, type Piece, type Reply } from './page/engine.ts';
 
@@ -18,13 +19,14 @@ const ADAPTER = { rank: 8, alpha: 16 };
 const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
 
 export interface Started {
-  checkpoint: Checkpoint;
+  checkpoint: Weights;
+  tokenizer: TokenizerSpec;
   runtime: Runtime;
 }
 
 export class OwnEngine implements Engine {
   readonly #start: (kept: boolean) => Promise<Started>;
-  #checkpoint!: Checkpoint;
+  #checkpoint!: Weights;
   #runtime!: Runtime;
   #tokenizer!: Tokenizer;
   #session: Promise<Session> | undefined;
@@ -41,10 +43,10 @@ export class OwnEngine implements Engine {
   }
 
   async open(kept: boolean): Promise<void> {
-    const { checkpoint, runtime } = await this.#start(kept);
+    const { checkpoint, tokenizer, runtime } = await this.#start(kept);
     this.#checkpoint = checkpoint;
     this.#runtime = runtime;
-    this.#tokenizer = await buildTokenizer(checkpoint.tokenizer);
+    this.#tokenizer = await buildTokenizer(tokenizer);
     this.#engine = await this.#speaker(new Set(), false);
     await this.#speak(this.#engine, [1], 1);
   }

@@ -12,8 +12,9 @@ Object.defineProperty(navigator, 'hardwareConcurrency', { value: cores });
 
 serve(
   new OwnEngine(async (kept) => {
-    const checkpoint = await openGguf(blobSource(await fileOf('/model.gguf', kept)));
+    const file = await fileOf('/model.gguf', kept);
+    const { tokenizer, ...checkpoint } = await openGguf(blobSource(file));
     const { runtime } = await startBackend(engine, checkpoint);
-    return { checkpoint, runtime };
+    return { checkpoint, tokenizer, runtime };
   }),
 );

@@ -39,7 +39,7 @@ export * as op from './graph/build.ts';
 // Weights: checkpoints in GGUF or safetensors, by Hugging Face name, as fp32 or as stored.
 export { blobSource, bytesSource } from './weights/byte-source.ts';
 export type { ByteSource } from './weights/byte-source.ts';
-export type { Checkpoint, RawTensor, TensorInfo } from './weights/checkpoint.ts';
+export type { Checkpoint, RawTensor, TensorInfo, Weights } from './weights/checkpoint.ts';
 export { openGguf } from './weights/gguf-checkpoint.ts';
 export { openSafetensors } from './weights/safetensors-checkpoint.ts';
 export type { HuggingFaceFiles } from './weights/safetensors-checkpoint.ts';

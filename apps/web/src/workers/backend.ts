@@ -1,6 +1,6 @@
 // What computes on this device, and why: our own kernels on the blocks of the file, or ONNX Runtime on the
 // processor or on graphics.
-import { ortRuntime, type Checkpoint, type OrtModule, type Runtime } from '@rapport/core';
+import { ortRuntime, type OrtModule, type Runtime, type Weights } from '@rapport/core';
 import { losable } from './device-loss.ts';
 import { GraphicsMemory, type GraphicsDevice } from './graphics-memory.ts';
 import type { Engine, OpenedModel, Verdict } from './inference.ts';
@@ -18,7 +18,7 @@ export interface Backend {
 }
 
 interface BackendRequest extends Omit<Wanted, 'quantised'> {
-  checkpoint: Checkpoint;
+  checkpoint: Weights;
 }
 
 /** On what something was opened, and why there. */
@@ -56,7 +56,7 @@ function reasonFor({ reason }: Way, { lacking }: Backend): OpenedModel['reason']
 /** Starts an engine; where this browser lacks it, that of the processor. */
 export async function startBackend(
   engine: Engine,
-  weights?: Pick<Checkpoint, 'readRaw'>,
+  weights?: Pick<Weights, 'readRaw'>,
   threads = threadCount(),
 ): Promise<Backend> {
   if (engine === 'simd' && weights) {

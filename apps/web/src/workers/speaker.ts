@@ -30,8 +30,8 @@ export class Speaker {
     files: ReadonlyMap<string, File>,
   ): Promise<OpenedModel> {
     const startedMs = performance.now();
-    const checkpoint = await openCheckpoint(manifest, files);
-    const tokenizer = await buildTokenizer(checkpoint.tokenizer);
+    const { tokenizer: spec, ...checkpoint } = await openCheckpoint(manifest, files);
+    const tokenizer = await buildTokenizer(spec);
     const on = await openOnBackend(
       { choice, checkpoint, verdict, afterCrash, deviceLost },
       (runtime, small) => {

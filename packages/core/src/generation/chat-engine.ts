@@ -8,7 +8,8 @@ import { causalMask } from '../models/model-graph.ts';
 import { linearSites, type LinearSite } from '../models/sites.ts';
 import type { RunOptions, Runtime, Session } from '../runtime/runtime.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import type { Checkpoint } from '../weights/checkpoint.ts';
+import type { Weights } from '../weights/checkpoint.ts';
+import type { ModelConfig } from '../weights/model-config.ts';
 import { fitContext, type Prompt } from './fit-context.ts';
 import { tokensWithin, type KeyValueCache } from './key-value-cache.ts';
 import { PrefixCache } from './prefix-cache.ts';
@@ -23,7 +24,7 @@ export const CACHE_BYTES = { float32: 120e6, float16: 60e6 } as const;
 const LEAST_CONTEXT = 1024;
 
 interface Parts {
-  checkpoint: Checkpoint;
+  checkpoint: Weights;
   tokenizer: Tokenizer;
   runtime: Runtime;
   /** Tokens read at once: few enough to stop soon, enough to be fast. */
@@ -50,7 +51,7 @@ interface Speaking {
 export class ChatEngine {
   /** Tokens of prompt and reply together: of the model's context, as many as there is memory for. */
   readonly contextLength: number;
-  readonly #checkpoint: Checkpoint;
+  readonly #config: ModelConfig;
   readonly #tokenizer: Tokenizer;
   readonly #session: Session;
   readonly #sites: readonly LinearSite[];
@@ -69,7 +70,7 @@ export class ChatEngine {
     const { cacheBytes: budgetBytes = CACHE_BYTES[dtype], sequenceBytes = Infinity } = parts;
     const bearable = Math.max(LEAST_CONTEXT, tokensWithin(sequenceBytes, checkpoint.config, dtype));
     this.contextLength = Math.min(checkpoint.config.context, bearable);
-    this.#checkpoint = checkpoint;
+    this.#config = checkpoint.config;
     this.#tokenizer = tokenizer;
     this.#session = session;
     this.#sites = sites;
@@ -103,7 +104,7 @@ export class ChatEngine {
   /** Log-probabilities [V] of the token after `prompt`, as exact as the runtime can. */
   async next(prompt: readonly number[]): Promise<Float32Array> {
     // In fp32, whatever the runtime keeps keys and values as.
-    const cache = new PrefixCache(this.#checkpoint.config, { budgetBytes: 0 });
+    const cache = new PrefixCache(this.#config, { budgetBytes: 0 });
     const read = this.#read(cache, { ...this.#lora }, prompt, { exact: true });
     const logits = await read.finally(() => cache.dispose());
     const best = logits.reduce((a, b) => Math.max(a, b));
@@ -250,7 +251,7 @@ export class ChatEngine {
     tokens: readonly number[],
     options?: RunOptions,
   ): Promise<Float32Array> {
-    const { heads, kvHeads } = this.#checkpoint.config;
+    const { heads, kvHeads } = this.#config;
     const start = kept.tokens.length;
     const shape = [1, tokens.length];
     Object.assign(feeds, kept.feeds(), {
@@ -275,7 +276,7 @@ export class ChatEngine {
     tokens: readonly number[],
     following: readonly number[],
   ): Promise<Record<string, Tensor>> {
-    const { heads, kvHeads } = this.#checkpoint.config;
+    const { heads, kvHeads } = this.#config;
     const rows = tokens.length;
     const width = 1 + following.length;
     const places = Array.from({ length: width }, (_, i) => i);
@@ -297,7 +298,7 @@ export class ChatEngine {
 
   /** The scores after each token of a step. */
   #scores(made: Record<string, Tensor>, rows: number): Float32Array[][] {
-    const { vocab } = this.#checkpoint.config;
+    const { vocab } = this.#config;
     const logits = made['logits']!.data as Float32Array;
     const width = logits.length / vocab / rows;
     return Array.from({ length: rows }, (_, row) =>

@@ -4,7 +4,9 @@ import * as v from 'valibot';
 import { RapportError } from '../error.ts';
 import type { TokenizerConfig, TokenizerJson, TokenizerSpec } from './spec.ts';
 
-const id = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue((1 << 24) - 1));
+const isId = (value: unknown): value is number =>
+  Number.isInteger(value) && (value as number) >= 0 && (value as number) < 1 << 24;
+const id = v.custom<number>(isId, 'not a whole number from 0');
 
 /** Not `v.record`: that drops "constructor" and "prototype", which vocabularies of code have as tokens. */
 const vocabulary = v.custom<Record<string, number>>(
@@ -12,8 +14,17 @@ const vocabulary = v.custom<Record<string, number>>(
     typeof value === 'object' &&
     value !== null &&
     !Array.isArray(value) &&
-    Object.values(value).every((one) => v.is(id, one)),
+    Object.values(value).every(isId),
   'not whole numbers from 0 by token',
+);
+
+const isText = (value: unknown) => typeof value === 'string';
+const isPair = (value: unknown) =>
+  Array.isArray(value) && value.length === 2 && value.every(isText);
+/** Looked at where they are: `v.array` copies tens of thousands of them, and a page has as much memory more. */
+const merges = v.custom<string[] | [string, string][]>(
+  (value) => Array.isArray(value) && (value.every(isText) || value.every(isPair)),
+  'neither texts nor pairs of texts',
 );
 
 const addedToken = v.looseObject({
@@ -26,7 +37,7 @@ const tokenizerJson = v.looseObject({
   model: v.looseObject({
     type: v.optional(v.string()),
     vocab: vocabulary,
-    merges: v.union([v.array(v.string()), v.array(v.tuple([v.string(), v.string()]))]),
+    merges,
   }),
   added_tokens: v.optional(v.array(addedToken), []),
   normalizer: v.optional(v.nullable(v.looseObject({})), null),

@@ -156,7 +156,8 @@ class ByteLevelTokenizer implements Tokenizer {
 
 function tokenTable(json: TokenizerJson): (Token | undefined)[] {
   const table: (Token | undefined)[] = [];
-  for (const [token, id] of Object.entries(json.model.vocab)) table[id] = token;
+  const { vocab } = json.model;
+  for (const token of Object.keys(vocab)) table[vocab[token]!] = token;
   for (const { id, content, special } of json.added_tokens) table[id] = { content, special };
   return table;
 }

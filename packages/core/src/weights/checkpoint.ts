@@ -43,6 +43,9 @@ export interface Checkpoint {
   readRaw?(name: string): Promise<RawTensor | undefined>;
 }
 
+/** What computes keeps no more than this: the lists that a tokenizer is built from are 11 MB of small strings. */
+export type Weights = Omit<Checkpoint, 'tokenizer'>;
+
 /** The error for a name that is not in `tensors`. */
 export function noTensor(name: string): RapportError {
   return new RapportError(
