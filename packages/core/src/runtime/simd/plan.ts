@@ -143,6 +143,7 @@ export function makePlan(request: PlanRequest): Plan {
 
 class Planner {
   readonly #request: PlanRequest;
+  readonly #nodes: readonly Node[];
   readonly #arena: Arena;
   readonly #steps: Step[] = [];
   /** Steps that need only what was fed: they come first, in one go. */
@@ -158,7 +159,7 @@ class Planner {
   readonly #lastUse = new Map<Value, number>();
   readonly #consumers = new Map<Value, Node[]>();
   readonly #done = new Set<Node>();
-  /** What is found of each, by that node of it which comes first in the graph: what the others would do is done there. */
+  /** What is found of each, by that node of it which comes first: what the others would do is done there. */
   readonly #attentions = new Map<Node, Attention>();
   readonly #rotaries = new Map<Node, Rotary>();
   /** Keys and values that are rounded to fp16, since others of their attention were fed so; undefined until they are. */
@@ -168,7 +169,8 @@ class Planner {
     this.#request = request;
     this.#arena = new Arena(request.arenaBase);
     this.#program = new Program(request.threads);
-    request.graph.nodes.forEach((node, index) => {
+    this.#nodes = productsTogether(request.graph.nodes);
+    this.#nodes.forEach((node, index) => {
       for (const input of node.inputs) {
         this.#lastUse.set(input, index);
         const list = this.#consumers.get(input);
@@ -180,9 +182,9 @@ class Planner {
     const outputs = new Set(request.graph.outputs.values());
     const firstOf = (nodes: readonly Node[]): Node => {
       const own = new Set(nodes);
-      return request.graph.nodes.find((one) => own.has(one))!;
+      return this.#nodes.find((one) => own.has(one))!;
     };
-    for (const node of request.graph.nodes) {
+    for (const node of this.#nodes) {
       const rotary = node.op === 'Add' && findRotary(node, consumers);
       if (rotary && !rotary.inside.some((value) => outputs.has(value))) {
         this.#rotaries.set(firstOf(rotary.nodes), rotary);
@@ -206,7 +208,7 @@ class Planner {
     for (const [value, placed] of fed) this.#device.set(value, { ...placed, buffer: null });
     for (const [value, { shape }] of hostFed) this.#host.set(value, { shape, early: true });
     for (const [value, tensor] of graph.constants) this.#known.set(value, tensor);
-    graph.nodes.forEach((node, index) => {
+    this.#nodes.forEach((node, index) => {
       if (!this.#done.has(node)) this.#lower(node);
       this.#release(node, index);
     });
@@ -318,7 +320,7 @@ class Planner {
     if (rotary && this.#rotate(rotary)) return;
     if (op === 'Shape') return this.#foldShape(node);
     if (op === 'Reshape' || op === 'Unsqueeze' || op === 'Squeeze') return this.#reshape(node);
-    if (op === 'MatMul' || op === 'FusedMatMul' || op === 'Gemm') return this.#product(node);
+    if (isProduct(node)) return this.#product(node);
     if (op === 'Gather' && this.#request.weights.get(inputs[0]!)?.kind === 'matrix') {
       return this.#embed(node);
     }
@@ -1043,6 +1045,32 @@ class Planner {
       reads: [range(a), range(b), ...(addend ? [range(addend)] : [])],
       writes: [range(out)],
     });
+  }
+}
+
+// --- order ----------------------------------------------------------------------------------------
+
+const isProduct = ({ op }: Node): boolean =>
+  op === 'MatMul' || op === 'FusedMatMul' || op === 'Gemm';
+
+/**
+ * The nodes in an order in which products of one value with weights follow each other (queries, keys and values, and what
+ * an adapter multiplies): threads wait for each other after all of them, not after each.
+ */
+function productsTogether(nodes: readonly Node[]): readonly Node[] {
+  const made = new Set(nodes.flatMap(({ outputs }) => outputs));
+  const isReady = (node: Node) => !node.inputs.slice(1).some((input) => made.has(input));
+  const byLeft = new Map<Value, Node[]>();
+  for (const node of nodes) {
+    if (!isProduct(node) || !isReady(node)) continue;
+    const left = node.inputs[0]!;
+    byLeft.set(left, [...(byLeft.get(left) ?? []), node]);
+  }
+  return [...new Set(nodes.flatMap((node) => [node, ...(together(node) ?? [])]))];
+
+  function together(node: Node): Node[] | undefined {
+    const list = byLeft.get(node.inputs[0]!);
+    return list?.includes(node) ? list : undefined;
   }
 }
 
