@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { PromptLookup } from './prompt-lookup.ts';
 
-/** One that has seen a plain step of 10 ms. */
+/** One that has seen plain steps of 10 ms. */
 function timed(): PromptLookup {
   const lookup = new PromptLookup();
-  lookup.observe(0, 0, 10);
+  for (let i = 0; i < 3; i++) lookup.observe(0, 0, 10);
   return lookup;
 }
 
@@ -34,8 +34,13 @@ describe('a guess', () => {
 describe('guessing', () => {
   const repeating = [5, 5, 5, 5, 5];
 
-  test('waits until a plain step has been timed', () => {
-    expect(new PromptLookup().propose(repeating, 100)).toEqual([]);
+  test('waits until three plain steps have been timed', () => {
+    const lookup = new PromptLookup();
+    for (let i = 0; i < 3; i++) {
+      expect(lookup.propose(repeating, 100)).toEqual([]);
+      lookup.observe(0, 0, 10);
+    }
+    expect(lookup.propose(repeating, 100)).toHaveLength(3);
   });
 
   test.each([0, 0.1, 0.3])(
@@ -56,6 +61,25 @@ describe('guessing', () => {
       expect(ms).toBeLessThanOrEqual((tokens * plainMs) / 0.95);
     },
   );
+
+  test('is not taken for cheap where now and then a plain step is slow', () => {
+    const [plainMs, slowMs, guessMs] = [10, 60, 18];
+    const lookup = new PromptLookup();
+    let [tries, plain] = [0, 0];
+    for (let reply = 0; reply < 4; reply++) {
+      lookup.begin();
+      for (let tokens = 0; tokens < 64; tokens++) {
+        const guesses = lookup.propose(repeating, 100).length;
+        const isSlow = tokens % 32 === 0;
+        lookup.observe(guesses, 0, guesses > 0 ? guessMs : isSlow ? slowMs : plainMs);
+        if (guesses > 0) tries++;
+        else plain++;
+      }
+    }
+    // Each one costs 8 ms of 10 that a token takes.
+    expect(tries).toBeGreaterThan(0);
+    expect(tries * (guessMs - plainMs)).toBeLessThanOrEqual(0.05 * (plain + tries) * plainMs);
+  });
 
   test('does not spend on a reply what another has saved', () => {
     const lookup = timed();

@@ -11,13 +11,17 @@ const MOST_MATCH = 16;
 /** Guesses read at once. With the token drawn they are a tile of four rows; more rows cost as much as they bring (docs/log.md). */
 const GUESSES = 3;
 /** What guessing may cost: this share of the time without it, after half a step to try. */
-const SHARE = 0.03;
+const SHARE = 0.015;
 const FIRST_STEPS = 0.5;
-/** Weight of the newest time in the running mean of plain steps. */
-const NEWEST = 0.1;
+/**
+ * A plain step takes the median of so many, at least and at most, the newest: now and then one takes several times as long (an
+ * engine's first, one that makes room), and by that guesses would seem cheap, without end where none but they are made.
+ */
+const [LEAST_TIMED, MOST_TIMED] = [3, 9];
 
 export class PromptLookup {
-  /** Mean milliseconds of a step of one token. */
+  /** Milliseconds of the newest steps of one token, and their median; 0 before there are enough. */
+  readonly #timed: number[] = [];
   #plainMs = 0;
   /** What the tokens of this reply would have taken one by one, and how much less they took. */
   #withoutMs = 0;
@@ -42,13 +46,21 @@ export class PromptLookup {
 
   /** A step has read `guesses` guesses beside its token, of which the first `right` were drawn, in `ms`. */
   observe(guesses: number, right: number, ms: number): void {
-    if (guesses === 0) this.#plainMs += (ms - this.#plainMs) * (this.#plainMs === 0 ? 1 : NEWEST);
+    if (guesses === 0) this.#time(ms);
     const withoutMs = this.#plainMs * (1 + right);
     this.#withoutMs += withoutMs;
     if (guesses > 0) this.#savedMs += withoutMs - ms;
   }
 
-  /** Nothing is guessed before a plain step has been timed, nor once misses have cost too much. */
+  #time(ms: number): void {
+    this.#timed.push(ms);
+    if (this.#timed.length < LEAST_TIMED) return;
+    if (this.#timed.length > MOST_TIMED) this.#timed.shift();
+    const inOrder = this.#timed.toSorted((a, b) => a - b);
+    this.#plainMs = inOrder[(inOrder.length - 1) >> 1]!;
+  }
+
+  /** Nothing is guessed before plain steps have been timed, nor once misses have cost too much. */
   #pays(): boolean {
     const credit = SHARE * this.#withoutMs + FIRST_STEPS * this.#plainMs;
     return this.#plainMs > 0 && this.#savedMs + credit > 0;
