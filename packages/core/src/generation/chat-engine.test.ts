@@ -1,9 +1,11 @@
 import fc from 'fast-check';
 import * as ort from 'onnxruntime-node';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
+import { kernelModule } from '../../../../tests/support/kernels.ts';
 import { tinyCheckpoint, type TinyName } from '../../../../tests/support/tiny.ts';
 import type { Tensor } from '../graph/tensor.ts';
 import { ortRuntime } from '../runtime/ort.ts';
+import { createSimdRuntime } from '../runtime/simd/simd-runtime.ts';
 import type { Runtime, Session } from '../runtime/runtime.ts';
 import { buildTokenizer, type ChatMessage } from '../tokenizer/tokenizer.ts';
 import { ChatEngine } from './chat-engine.ts';
@@ -116,6 +118,21 @@ describe('a reply', () => {
       const alone = (await speak({ messages: hi, samplings: [sampling] })).replies[0]!;
       expect(replies[i]!.tokens).toEqual(alone.tokens);
     }
+  });
+
+  test('that waits for room is the one it would have been with it, where outputs are lent', async () => {
+    const checkpoint = await tinyCheckpoint('llama-tied');
+    const tokenizer = await buildTokenizer(checkpoint.tokenizer);
+    const runtime = await createSimdRuntime({ module: await kernelModule() });
+    const samplings = [1, 2, 3, 4].map((seed) => ({ ...FREE, maxTokens: 12, seed }));
+    const [together, inTurn] = await Promise.all(
+      [1e9, 1].map(async (cacheBytes) => {
+        const speaker = await ChatEngine.create({ checkpoint, tokenizer, runtime, cacheBytes });
+        return (await speak({ messages: hi, samplings }, never, undefined, speaker)).replies;
+      }),
+    );
+    const said = (replies: readonly SpokenReply[]) => replies.map(({ tokens }) => tokens);
+    expect(said(inTurn!)).toEqual(said(together!));
   });
 
   test('that has ended is not computed any more while others go on', async () => {
