@@ -35,7 +35,7 @@ export class OwnEngine implements Engine {
   /** Speak until the model ends its turn, without and with guesses. */
   readonly #talkers = new Map<boolean, ChatEngine>();
   #held: number[] = [];
-  /** Scores of the last run [V], or of several tokens. */
+  /** Scores of the last run [V], or of several tokens; lent, so valid until the next. */
   #logits = new Float32Array();
 
   constructor(start: (kept: boolean) => Promise<Started>) {

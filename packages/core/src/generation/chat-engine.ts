@@ -77,8 +77,7 @@ export class ChatEngine {
     this.#readAtOnce = readAtOnce;
     this.#lookup = lookup;
     this.#lora = adapterFeeds(sites, null);
-    this.#newCache = () =>
-      new PrefixCache(checkpoint.config, { budgetBytes, memory: runtime.memory });
+    this.#newCache = () => new PrefixCache(this.#config, { budgetBytes, memory: runtime.memory });
     this.#kept = this.#newCache();
   }
 
@@ -101,12 +100,16 @@ export class ChatEngine {
     this.#kept = this.#newCache();
   }
 
-  /** Log-probabilities [V] of the token after `prompt`, as exact as the runtime can. */
+  /** Log-probabilities [V] of the token after `prompt`, as exact as the runtime can; not while a reply is spoken. */
   async next(prompt: readonly number[]): Promise<Float32Array> {
+    this.#begin();
     // In fp32, whatever the runtime keeps keys and values as.
     const cache = new PrefixCache(this.#config, { budgetBytes: 0 });
     const read = this.#read(cache, { ...this.#lora }, prompt, { exact: true });
-    const logits = await read.finally(() => cache.dispose());
+    const logits = await read.finally(() => {
+      this.#speaking = false;
+      cache.dispose();
+    });
     const best = logits.reduce((a, b) => Math.max(a, b));
     const sum = logits.reduce((a, b) => a + Math.exp(b - best), 0);
     return logits.map((x) => x - best - Math.log(sum));
@@ -140,8 +143,7 @@ export class ChatEngine {
     const { samplings, prefix = [] } = request;
     const { tokens: chat, droppedTurns } = this.prompt(request);
     const room = this.contextLength - chat.length - prefix.length;
-    assert(!this.#speaking, 'an engine speaks one reply, or one set of alternates, at a time');
-    this.#speaking = true;
+    this.#begin();
     const kept = this.#kept;
     // What is fed run after run: most of it, an adapter above all, stays as it is.
     const feeds = { ...this.#lora };
@@ -227,6 +229,12 @@ export class ChatEngine {
     }
   }
 
+  /** What a run yields is read before the next run. */
+  #begin(): void {
+    assert(!this.#speaking, 'an engine speaks one reply, or one set of alternates, at a time');
+    this.#speaking = true;
+  }
+
   /** Reads what of `tokens` is new; gives the scores of the last, or nothing when stopped. */
   async #readPrompt(
     kept: PrefixCache,
@@ -265,6 +273,7 @@ export class ChatEngine {
     });
     const made = await this.#session.run(feeds, { ...options, lend: true });
     kept.append(tokens, made);
+    // Replies that wait for room draw from it after other runs.
     return (made['logits']!.data as Float32Array).slice();
   }
 

@@ -1,4 +1,4 @@
-// e to the power of many numbers by a table: Math.exp is exact to the last bit and half of what sampling a token takes.
+// e to the power of many numbers by a table: Math.exp is nearly exact and half of what sampling a token takes.
 // P. T. P. Tang, "Table-driven implementation of the exponential function in IEEE floating-point arithmetic", ACM TOMS 15 (1989).
 
 const PARTS_BITS = 8;
@@ -13,7 +13,7 @@ const UNITS_PER_PART = Math.LN2 / PARTS;
 
 /**
  * Writes exp((scores[i] − best) · scale) to `out` and gives the sum. `best` is the largest score; relative errors are below 1e-11,
- * and what is less than 2^−1000 is 0. What is no number stays none.
+ * and what is less than 2^−999 is 0. What is no number stays none.
  */
 export function exponentials(
   scores: Float32Array,

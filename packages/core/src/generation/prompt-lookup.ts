@@ -14,8 +14,9 @@ const GUESSES = 3;
 const SHARE = 0.015;
 const FIRST_STEPS = 0.5;
 /**
- * A plain step takes the median of so many, at least and at most, the newest: now and then one takes several times as long (an
- * engine's first, one that makes room), and by that guesses would seem cheap, without end where none but they are made.
+ * What a plain step takes is the median of so many, at least and at most, the newest. Now and then one takes several times as long
+ * (an engine's first, one that makes room): a mean would make guesses look cheap after it, and no plain step would set that
+ * right while guesses alone are made.
  */
 const [LEAST_TIMED, MOST_TIMED] = [3, 9];
 

@@ -5,7 +5,7 @@ import type { Floats, Tensor } from '../graph/tensor.ts';
 export interface RunOptions {
   /** As precisely as the runtime can, also where that is slower. */
   readonly exact?: boolean;
-  /** Outputs are read before this session runs again: they may lie where that writes, and nothing need be copied. */
+  /** The caller reads the outputs before this session runs again: they may be views of memory that it then overwrites, not copies. */
   readonly lend?: boolean;
 }
 

@@ -4,9 +4,10 @@ import * as v from 'valibot';
 import { RapportError } from '../error.ts';
 import type { TokenizerConfig, TokenizerJson, TokenizerSpec } from './spec.ts';
 
+const MOST_ID = (1 << 24) - 1;
 const isId = (value: unknown): value is number =>
-  Number.isInteger(value) && (value as number) >= 0 && (value as number) < 1 << 24;
-const id = v.custom<number>(isId, 'not a whole number from 0');
+  Number.isInteger(value) && (value as number) >= 0 && (value as number) <= MOST_ID;
+const id = v.custom<number>(isId, `not a whole number from 0 to ${MOST_ID}`);
 
 /** Not `v.record`: that drops "constructor" and "prototype", which vocabularies of code have as tokens. */
 const vocabulary = v.custom<Record<string, number>>(
@@ -15,13 +16,13 @@ const vocabulary = v.custom<Record<string, number>>(
     value !== null &&
     !Array.isArray(value) &&
     Object.values(value).every(isId),
-  'not whole numbers from 0 by token',
+  `not whole numbers from 0 to ${MOST_ID} by token`,
 );
 
 const isText = (value: unknown) => typeof value === 'string';
 const isPair = (value: unknown) =>
   Array.isArray(value) && value.length === 2 && value.every(isText);
-/** Looked at where they are: `v.array` copies tens of thousands of them, and a page has as much memory more. */
+/** Looked at where they are: `v.array` would copy tens of thousands of them, and the page would keep that memory. */
 const merges = v.custom<string[] | [string, string][]>(
   (value) => Array.isArray(value) && (value.every(isText) || value.every(isPair)),
   'neither texts nor pairs of texts',

@@ -43,7 +43,7 @@ export interface Checkpoint {
   readRaw?(name: string): Promise<RawTensor | undefined>;
 }
 
-/** What computes keeps no more than this: the lists that a tokenizer is built from are 11 MB of small strings. */
+/** What is left once the tokenizer is built: its lists are 11 MB of small strings, which a page that speaks lets go. */
 export type Weights = Omit<Checkpoint, 'tokenizer'>;
 
 /** The error for a name that is not in `tensors`. */

@@ -681,8 +681,8 @@ class Planner {
   #pickRows({ inputs, attributes, outputs }: Node): boolean {
     const [x, places] = [inputs[0]!, inputs[1]!];
     const [from, at] = [this.#shape(x), this.#shape(places)];
-    if (int(attributes, 'batch_dims', 0) !== 1 || at.length !== 3 || at[2] !== 1) return false;
-    if (!this.#isHost(places)) return false;
+    if (int(attributes, 'batch_dims', 0) !== 1 || !this.#isHost(places)) return false;
+    if (at.length !== 3 || at[2] !== 1 || at[0] !== from[0]) return false;
     const rows = this.#onDevice(x);
     this.#onHost(places);
     const shape = [from[0]!, at[1]!, ...from.slice(2)];
@@ -1054,15 +1054,15 @@ const isProduct = ({ op }: Node): boolean =>
   op === 'MatMul' || op === 'FusedMatMul' || op === 'Gemm';
 
 /**
- * The nodes in an order in which products of one value with weights follow each other (queries, keys and values, and what
- * an adapter multiplies): threads wait for each other after all of them, not after each.
+ * The nodes in an order in which products of one value with what no node computes (weights, adapters) follow each other, as
+ * those of queries, keys and values do: threads wait for each other after all of them, not after each.
  */
 function productsTogether(nodes: readonly Node[]): readonly Node[] {
   const made = new Set(nodes.flatMap(({ outputs }) => outputs));
-  const isReady = (node: Node) => !node.inputs.slice(1).some((input) => made.has(input));
+  const isRightFed = (node: Node) => !node.inputs.slice(1).some((input) => made.has(input));
   const byLeft = new Map<Value, Node[]>();
   for (const node of nodes) {
-    if (!isProduct(node) || !isReady(node)) continue;
+    if (!isProduct(node) || !isRightFed(node)) continue;
     const left = node.inputs[0]!;
     byLeft.set(left, [...(byLeft.get(left) ?? []), node]);
   }

@@ -245,7 +245,7 @@ interface Seen {
 }
 
 interface ReadyRequest {
-  /** By the graph's inputs. */
+  /** One for each input of the graph, in its order. */
   readonly seen: readonly Seen[];
   readonly activationBits: ActivationBits;
 }
@@ -255,11 +255,12 @@ class SimdSession implements Session {
   readonly #weights: ReadonlyMap<Value, Weight>;
   readonly #machine: Machine;
   readonly #heap: SharedHeap;
+  /** What JavaScript reads: ids, positions, places. */
   readonly #hostInputs: readonly Value[];
   readonly #plans = new Map<string, Ready>();
   /** Adapters are replaced, never changed: each tensor is copied in once. */
   readonly #adapters = new Map<Value, { data: unknown; at: number; sizeBytes: number }>();
-  /** By the graph's inputs; none of those that are not known. */
+  /** One for each input of the graph, in its order; undefined where nothing is known. */
   readonly #seen: (Seen | undefined)[] = [];
   /** The plan of the last run, as long as it is that for what was seen. */
   #last: { readonly activationBits: ActivationBits; readonly ready: Ready } | undefined;
