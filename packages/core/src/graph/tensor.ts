@@ -56,8 +56,8 @@ export const zeros = (shape: readonly number[]): Tensor<'float32'> =>
 
 /**
  * Gives the memory of numbers that nobody reads any more back at once: until the next collection of garbage they would be
- * as much memory again. They must own their buffer, or
- * lie in shared memory, which is left alone; engines before 2024 leave it to that collection.
+ * as much memory again. They must own their buffer, or lie in shared memory, which is left alone; engines before 2024 leave it
+ * to that collection.
  */
 export function giveUp({ buffer }: TensorData): void {
   (buffer as Transferable).transfer?.(0);
