@@ -111,12 +111,14 @@ export function attendValues<T>(at: usize, from: usize, to: usize): void {
   const D = word(at, 6);
   const W = word(at, 7);
   const parts = word(at, 8);
-  for (let unit = from; unit < to; unit++) {
+  // Neighbouring parts of one matrix are one: its rows are read whole, one after the other.
+  for (let unit = from, next = from; unit < to; unit = next) {
+    next = min((unit / parts + 1) * parts, to);
     const h = unit / parts / B;
     const b = (unit / parts) % B;
     const index = b * word(at, 4) + h;
     const first = columnOf(D, parts, unit % parts);
-    const last = columnOf(D, parts, (unit % parts) + 1);
+    const last = columnOf(D, parts, ((next - 1) % parts) + 1);
     const out = word(at, 2) + index * M * D * 4;
     let scores = word(at, 1) + index * M * W * 4;
     let segment = at + SEGMENTS;

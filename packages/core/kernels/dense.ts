@@ -20,8 +20,7 @@ export function timesRows<T>(
   for (let k: usize = 0; k < K; k += TOGETHER) {
     const count = min(TOGETHER, K - k);
     const right = b + k * strideB;
-    // Of fp16 numbers half as many lines come, and the arithmetic hides them.
-    if (sizeof<T>() > 2) bringNear(right + from * 4, strideB, count, (to - from) * 4);
+    bringNear(right + from * sizeof<T>(), strideB, count, (to - from) * sizeof<T>());
     for (let m: usize = 0; m < M; m += 3) {
       const left = a + m * strideA + k * 4;
       const target = out + m * strideOut;
