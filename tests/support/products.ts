@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RawTensor, Runtime, SimdOptions, SimdRuntime } from '@rapport/core';
 import * as op from '../../packages/core/src/graph/build.ts';
 import { float32, Graph, type Tensor } from '../../packages/core/src/graph/index.ts';
+import type { ActivationBits } from '../../packages/core/src/runtime/simd/plan.ts';
 import { canPack, pack } from '../../packages/core/src/runtime/simd/pack.ts';
 import { createSimdRuntime } from '../../packages/core/src/runtime/simd/simd-runtime.ts';
 import { dequantise, FORMATS, type FormatName } from '../../packages/core/src/weights/formats.ts';
@@ -31,7 +32,7 @@ const extreme = allScales.flatMap((scales): Case[] => [
 ]);
 
 /** Activations as the kernels round them: per block of 32 to whole steps of the largest magnitude, in fp32. */
-function rounded(x: Float32Array, bits: 8 | 16): Float32Array {
+function rounded(x: Float32Array, bits: ActivationBits): Float32Array {
   const most = 2 ** (bits - 1) - 1;
   return x.map((value, i) => {
     const block = x.subarray(i - (i % 32), i - (i % 32) + 32);
@@ -97,7 +98,7 @@ function expectProduct(
   y: Tensor,
   x: Float32Array,
   w: Float32Array,
-  { bits, tolerance }: { bits: 8 | 16; tolerance: number },
+  { bits, tolerance }: { bits: ActivationBits; tolerance: number },
 ): void {
   const { sums, most } = slowly(rounded(x, bits), w);
   expectClose(y, sums, most, tolerance);
@@ -142,8 +143,9 @@ export function describeProducts(name: string, kernels: Kernels): void {
         const numbers = () => float32([N, K], w);
         const session = await own.load(graph, numbers);
         expect(own.activationBits).toBe(bits);
-        const weightBits = pack(format, bytes, N, K).bits;
-        const roundedTo = weightBits === 4 ? bits : 16;
+        const layout = pack(format, bytes, N, K);
+        const wide = layout.size === 16 ? 16 : own.wideBits;
+        const roundedTo = layout.bits === 4 ? bits : wide;
 
         const feed = float32([T, K], activations(T));
         const { y, ofProduct } = await session.run({ x: feed });
@@ -151,7 +153,7 @@ export function describeProducts(name: string, kernels: Kernels): void {
         expectProduct(y!, feed.data, w, { bits: roundedTo, tolerance });
         expectProduct(exact!, feed.data, w, { bits: 16, tolerance });
         const squares = feed.data.map((value) => value * value);
-        expectProduct(ofProduct!, squares, w, { bits: 16, tolerance });
+        expectProduct(ofProduct!, squares, w, { bits: wide, tolerance });
 
         // What is rounded already stays as it is, so ONNX Runtime adds the same terms.
         const whole = float32([T, K], rounded(feed.data, roundedTo));

@@ -6,8 +6,9 @@
 // Plain SIMD multiplies 16-bit numbers (two to a lane), so activations have 16 bits there. Relaxed SIMD
 // multiplies bytes (four to a lane), in one instruction where the processor has it. One of its operands
 // must lie in 0..127 to give the same everywhere; nibbles do. A pair of products is then at most
-// 2 · 15 · 127, so no 16-bit step inside the instruction can saturate. Weights of 8 bits would have to be cut into
-// two nibbles, which is no faster than 16-bit activations and less exact: they meet those everywhere.
+// 2 · 128 · 127, so no 16-bit step inside the instruction can saturate. Where 8 bits are too few for the activations, they have
+// 14, in two parts of 7 that lie in 0..127 as well: w·a = 2⁷ w·upper + w·lower − 2¹³ w. That takes one instruction
+// more than 16-bit activations where the processor multiplies bytes with three of them, and half as many where it has one.
 import { fma } from './fma';
 import { constant, NIBBLE_MASK, NIBBLE_MASK_16 } from './scratch';
 
@@ -22,9 +23,14 @@ function two(sum: v128, weights: v128, activations: usize): v128 {
 // @ts-ignore: decorator
 @inline
 function four(sum: v128, weights: v128, activations: usize): v128 {
-  return ASC_FEATURE_RELAXED_SIMD
-    ? i32x4.relaxed_dot_i8x16_i7x16_add_s(v128.load32_splat(activations), weights, sum)
-    : sum;
+  return dot(v128.load32_splat(activations), weights, sum);
+}
+
+/** Adds the products of four bytes of each lane, −128..127 those of `a`, 0..127 those of `b`. */
+// @ts-ignore: decorator
+@inline
+function dot(a: v128, b: v128, sum: v128): v128 {
+  return ASC_FEATURE_RELAXED_SIMD ? i32x4.relaxed_dot_i8x16_i7x16_add_s(a, b, sum) : sum;
 }
 
 /** acc += scale · step · sum (+ min · scale · Σ activations). */
@@ -114,6 +120,103 @@ export function nibbles8(rows: i32, at: usize, a: usize, row: usize, s: usize, s
     }
   }
   addAll(rows, acc, s0, s1, s2, s3, at, true, s, scaleRow);
+}
+
+/** Blocks of 32 nibbles with 14-bit activations: a sum is at most 32 · 15 · 8,191 < 2²⁴. */
+// @ts-ignore: decorator
+@inline
+export function nibbles14(rows: i32, at: usize, a: usize, row: usize, s: usize, scaleRow: usize, acc: usize): void {
+  const mask = constant(NIBBLE_MASK);
+  const ones = i8x16.splat(1);
+  let all = i32x4.splat(0);
+  let u0 = all;
+  let u1 = all;
+  let u2 = all;
+  let u3 = all;
+  let l0 = all;
+  let l1 = all;
+  let l2 = all;
+  let l3 = all;
+  for (let v: usize = 0; v < 64; v += 16) {
+    const nibbles = v128.load(at + v, 32);
+    const low = v128.and(nibbles, mask);
+    const high = v128.and(i16x8.shr_u(nibbles, 4), mask);
+    all = dot(high, ones, dot(low, ones, all));
+    let x = a + v;
+    u0 = dot(high, v128.load32_splat(x, 8), dot(low, v128.load32_splat(x), u0));
+    l0 = dot(high, v128.load32_splat(x, 12), dot(low, v128.load32_splat(x, 4), l0));
+    if (rows > 1) {
+      x += row;
+      u1 = dot(high, v128.load32_splat(x, 8), dot(low, v128.load32_splat(x), u1));
+      l1 = dot(high, v128.load32_splat(x, 12), dot(low, v128.load32_splat(x, 4), l1));
+    }
+    if (rows > 2) {
+      x += row;
+      u2 = dot(high, v128.load32_splat(x, 8), dot(low, v128.load32_splat(x), u2));
+      l2 = dot(high, v128.load32_splat(x, 12), dot(low, v128.load32_splat(x, 4), l2));
+    }
+    if (rows > 3) {
+      x += row;
+      u3 = dot(high, v128.load32_splat(x, 8), dot(low, v128.load32_splat(x), u3));
+      l3 = dot(high, v128.load32_splat(x, 12), dot(low, v128.load32_splat(x, 4), l3));
+    }
+  }
+  addAll(
+    rows, acc, whole(u0, l0, all), whole(u1, l1, all), whole(u2, l2, all), whole(u3, l3, all), at, true,
+    s, scaleRow,
+  );
+}
+
+/** Blocks of 32 bytes with 14-bit activations: a sum is at most 32 · 128 · 8,191 < 2²⁶. */
+// @ts-ignore: decorator
+@inline
+export function bytes14(
+  rows: i32, at: usize, a: usize, row: usize, s: usize, scaleRow: usize, acc: usize, hasMin: bool,
+): void {
+  const weights = at + (hasMin ? 32 : 16);
+  const ones = i8x16.splat(1);
+  let all = i32x4.splat(0);
+  let u0 = all;
+  let u1 = all;
+  let u2 = all;
+  let u3 = all;
+  let l0 = all;
+  let l1 = all;
+  let l2 = all;
+  let l3 = all;
+  for (let v: usize = 0; v < 128; v += 16) {
+    const bytes = v128.load(weights + v);
+    all = dot(bytes, ones, all);
+    let x = a + v / 2;
+    u0 = dot(bytes, v128.load32_splat(x), u0);
+    l0 = dot(bytes, v128.load32_splat(x, 4), l0);
+    if (rows > 1) {
+      x += row;
+      u1 = dot(bytes, v128.load32_splat(x), u1);
+      l1 = dot(bytes, v128.load32_splat(x, 4), l1);
+    }
+    if (rows > 2) {
+      x += row;
+      u2 = dot(bytes, v128.load32_splat(x), u2);
+      l2 = dot(bytes, v128.load32_splat(x, 4), l2);
+    }
+    if (rows > 3) {
+      x += row;
+      u3 = dot(bytes, v128.load32_splat(x), u3);
+      l3 = dot(bytes, v128.load32_splat(x, 4), l3);
+    }
+  }
+  addAll(
+    rows, acc, whole(u0, l0, all), whole(u1, l1, all), whole(u2, l2, all), whole(u3, l3, all), at, hasMin,
+    s, scaleRow,
+  );
+}
+
+/** Sums with 14-bit activations from those with their upper and lower parts; `all` is the sum of the weights. */
+// @ts-ignore: decorator
+@inline
+function whole(upper: v128, lower: v128, all: v128): v128 {
+  return i32x4.add(i32x4.shl(i32x4.sub(upper, i32x4.shl(all, 6)), 7), lower);
 }
 
 /** acc += min · scale · Σ of 16 activations: the sum that was kept when they were rounded is that of 32. */

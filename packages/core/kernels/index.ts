@@ -5,14 +5,31 @@ import { layerNorm, rmsNorm, softmax, binary, copy, unary } from './pointwise';
 import { attendScores, attendSoftmax, attendValues, columnOf } from './attention';
 import { timesColumns, timesRows } from './dense';
 import { narrow, RUN, widen } from './halves';
-import { BYTES_16, linear, linear32, NIBBLES_16, NIBBLES_8 } from './linear';
+import { BYTES_14, BYTES_16, linear, linear32, NIBBLES_14, NIBBLES_16, NIBBLES_8 } from './linear';
 import { rotate } from './rotary';
-import { quantise16, quantise8 } from './rounding';
+import { quantise14, quantise16, quantise8 } from './rounding';
 import { SCRATCH_BYTES, setScratch } from './scratch';
 import { word } from './words';
 
 /** Bits of the activations that this module multiplies fastest. */
 export const activationBits: i32 = ASC_FEATURE_RELAXED_SIMD ? 8 : 16;
+
+/** Bits of those for which 8 are too few. Writes 16 bytes at `room`. */
+export function wideBits(room: usize): i32 {
+  return ASC_FEATURE_RELAXED_SIMD && multipliesBytesAtOnce(room) ? 14 : 16;
+}
+
+/**
+ * Whether the processor has one instruction for four products of bytes and their sum. Engines that make it of three
+ * saturate pairs of products at 32,767, which bytes beyond 127 show; all else here gives the same on both.
+ */
+function multipliesBytesAtOnce(room: usize): bool {
+  if (!ASC_FEATURE_RELAXED_SIMD) return false;
+  // By way of memory: compilers must not compute with constants as they would.
+  v128.store(room, i8x16.splat(-1));
+  const sum = i32x4.relaxed_dot_i8x16_i7x16_add_s(i8x16.splat(127), v128.load(room), i32x4.splat(0));
+  return i32x4.extract_lane(sum, 0) !== 2 * 32_767;
+}
 
 // Words of the control block, one cache line each.
 const ARRIVED: usize = 0;
@@ -198,6 +215,21 @@ function relaxedInstruction(code: i32, at: usize, from: usize, to: usize): void 
   switch (code) {
     case 14:
       quantise8(word(at, 0), word(at, 1), word(at, 2), word(at, 3), from, to);
+      break;
+    case 24:
+      quantise14(word(at, 0), word(at, 1), word(at, 2), word(at, 3), from, to);
+      break;
+    case NIBBLES_14:
+      linear(
+        NIBBLES_14, word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
+        word(at, 6), word(at, 7), word(at, 8), 32, true, from, to,
+      );
+      break;
+    case BYTES_14:
+      linear(
+        BYTES_14, word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
+        word(at, 6), word(at, 7), word(at, 8), word(at, 9), <bool>word(at, 10), from, to,
+      );
       break;
     case NIBBLES_8:
       linear(

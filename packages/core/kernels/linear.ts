@@ -3,12 +3,14 @@
 // too large for the caches took two to three times as long). The sums of a tile lie in scratch memory of the
 // thread, since four streams times four rows of activations are more than there are registers.
 import { BLOCK, SCALES } from './rounding';
-import { bytes16, nibbles16, nibbles8 } from './blocks';
+import { bytes14, bytes16, nibbles14, nibbles16, nibbles8 } from './blocks';
 import { scratch } from './scratch';
 
 export const NIBBLES_16: i32 = 3;
 export const BYTES_16: i32 = 4;
 export const NIBBLES_8: i32 = 15;
+export const NIBBLES_14: i32 = 25;
+export const BYTES_14: i32 = 26;
 
 /** The sums of four of them, of four vectors each, fill the scratch. */
 const STREAMS: usize = 4;
@@ -24,7 +26,7 @@ export function linear(
   T: usize, K: usize, N: usize, size: usize, hasMin: bool, from: usize, to: usize,
 ): void {
   const head: usize = hasMin ? 32 : 16;
-  const stride = head + (kind === BYTES_16 ? size * 4 : size * 2);
+  const stride = head + (kind === BYTES_16 || kind === BYTES_14 ? size * 4 : size * 2);
   const groupBytes = (K / size) * stride;
   const part = (to - from) / STREAMS;
   let g = from;
@@ -80,6 +82,8 @@ function tile(
       if (kind === NIBBLES_16) nibbles16(rows, at, a, row, s, scaleRow, acc);
       if (kind === BYTES_16) bytes16(rows, at, a, row, s, scaleRow, acc, size, hasMin);
       if (kind === NIBBLES_8) nibbles8(rows, at, a, row, s, scaleRow, acc);
+      if (kind === NIBBLES_14) nibbles14(rows, at, a, row, s, scaleRow, acc);
+      if (kind === BYTES_14) bytes14(rows, at, a, row, s, scaleRow, acc, hasMin);
       at += apart;
       acc += 64;
     }

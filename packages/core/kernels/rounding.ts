@@ -28,6 +28,31 @@ export function quantise16(x: usize, width: usize, q: usize, scales: usize, from
   }
 }
 
+/** What is added to an integer of 14 bits so that none is negative. */
+export const OFFSET_14: i32 = 1 << 13;
+
+/**
+ * Rounds rows of `width` fp32 numbers (a multiple of 32) to −8191..8191. Of each four numbers, `OFFSET_14` added, the upper
+ * seven bits stand first, then the lower seven: bytes that meet bytes of weights.
+ */
+export function quantise14(x: usize, width: usize, q: usize, scales: usize, from: usize, to: usize): void {
+  const blocks = width / BLOCK;
+  for (let i = from * blocks; i < to * blocks; i++) {
+    const source = x + i * BLOCK * 4;
+    const top = largestOf(source);
+    const inverse = inverseOf(top, 8191);
+    const target = q + i * BLOCK * 2;
+    putScales(
+      scales + i * SCALES,
+      top / 8191,
+      sevens(source, inverse, target) +
+        sevens(source + 32, inverse, target + 16) +
+        sevens(source + 64, inverse, target + 32) +
+        sevens(source + 96, inverse, target + 48),
+    );
+  }
+}
+
 /** Rounds rows of `width` fp32 numbers (a multiple of 32) to −127..127. */
 export function quantise8(x: usize, width: usize, q: usize, scales: usize, from: usize, to: usize): void {
   const blocks = width / BLOCK;
@@ -80,6 +105,24 @@ function shorts(source: usize, inverse: v128, target: usize): i32 {
   const both = i16x8.narrow_i32x4_s(a, b);
   v128.store(target, i16x8.shuffle(both, both, 0, 2, 1, 3, 4, 6, 5, 7));
   return total(i32x4.add(a, b));
+}
+
+/** Rounds 8 numbers to two times seven bits; gives the sum of the integers. */
+// @ts-ignore: decorator
+@inline
+function sevens(source: usize, inverse: v128, target: usize): i32 {
+  const a = rounded(source, inverse);
+  const b = rounded(source + 16, inverse);
+  v128.store(target, i8x16.narrow_i16x8_s(halvesOf(a), halvesOf(b)));
+  return total(i32x4.add(a, b));
+}
+
+/** The upper seven bits of four integers, then the lower. */
+// @ts-ignore: decorator
+@inline
+function halvesOf(integers: v128): v128 {
+  const positive = i32x4.add(integers, i32x4.splat(OFFSET_14));
+  return i16x8.narrow_i32x4_s(i32x4.shr_u(positive, 7), v128.and(positive, i32x4.splat(127)));
 }
 
 /** Rounds 16 numbers; gives the sum of the integers. */

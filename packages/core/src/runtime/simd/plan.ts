@@ -72,14 +72,21 @@ export interface Plan {
   readonly outputs: ReadonlyMap<string, Device | Value>;
 }
 
-export type ActivationBits = 8 | 16;
+export type ActivationBits = 8 | 14 | 16;
+
+/** To how many bits activations are rounded before they meet weights of 4 or 8 bits. */
+export interface RoundingBits {
+  /** Before most 4-bit weights. */
+  readonly usual: ActivationBits;
+  /** Where 8 are too few. */
+  readonly wide: ActivationBits;
+}
 
 /** What a plan is made from. */
 export interface PlanRequest {
   readonly graph: Graph;
   readonly threads: number;
-  /** To how many bits activations are rounded before they meet 4-bit weights. */
-  readonly activationBits: ActivationBits;
+  readonly bits: RoundingBits;
   readonly arenaBase: number;
   readonly weights: ReadonlyMap<Value, Weight>;
   /** Where each fed tensor of floats lies when the program runs. */
@@ -95,7 +102,7 @@ interface Buffer {
   readonly at: number;
   readonly size: number;
   uses: number;
-  /** The same numbers rounded for the kernels, made at most once for 8 and for 16 bits. */
+  /** The same numbers rounded for the kernels, made at most once for each number of bits. */
   rounded?: Roundings;
 }
 
@@ -126,6 +133,12 @@ const BINARY: Partial<Record<Node['op'], number>> = {
   Max: 5,
 };
 const SWIGLU = 6;
+/** How activations of so many bits are made, and what multiplies them with weights of 4 and of 8. */
+const PRODUCTS = {
+  8: { quantise: CODE.quantise8, 4: CODE.nibbles8, 8: undefined },
+  14: { quantise: CODE.quantise14, 4: CODE.nibbles14, 8: CODE.bytes14 },
+  16: { quantise: CODE.quantise16, 4: CODE.nibbles16, 8: CODE.bytes16 },
+} as const;
 /** Bytes of scales of 32 activations. */
 const SCALE_BYTES = 8;
 /** As in kernels/halves.ts: numbers that are converted in one unit of work. */
@@ -769,14 +782,14 @@ class Planner {
     const x = this.#onDevice(input);
     const { rows: N, width: K, bits } = layout;
     const T = sizeOf(shape) / N;
-    const activationBits = this.#activationBits(bits, input);
+    const activationBits = this.#activationBits(layout, input);
     const rounded =
       bits === 32 ? { q: x.at, scales: 0, bytes: 0 } : this.#round(input, x, T, K, activationBits);
     const addend = addendValue && this.#onDevice(addendValue);
     const bias = biasValue && this.#onDevice(biasValue);
     const out = this.#fresh(target, shape);
-    const nibbles = activationBits === 8 ? CODE.nibbles8 : CODE.nibbles16;
-    const code = bits === 4 ? nibbles : bits === 8 ? CODE.bytes16 : CODE.linear32;
+    const code = bits === 32 ? CODE.linear32 : PRODUCTS[activationBits][bits];
+    assert(code !== undefined, `weights of ${bits} bits meet activations of ${activationBits}`);
     const words = [at, rounded.q, rounded.scales, out.at, addend?.at ?? 0, bias?.at ?? 0, T, K, N];
     const groups = Math.ceil(N / 4);
     this.#program.add({
@@ -793,11 +806,13 @@ class Planner {
   }
 
   /**
-   * Where the module has a fast product of bytes, 8 bits for 4-bit weights. What is a product itself keeps 16: in the
-   * inner layer of a feed-forward block few numbers are far larger than their neighbours.
+   * Where the module has a fast product of bytes, 8 bits for 4-bit weights. What is a product itself keeps more: in the
+   * inner layer of a feed-forward block few numbers are far larger than their neighbours. Blocks of 16 have a kernel for 16 alone.
    */
-  #activationBits(bits: Layout['bits'], input: Value): ActivationBits {
-    return bits === 4 && !this.#products.has(input) ? this.#request.activationBits : 16;
+  #activationBits({ bits, size }: Layout, input: Value): ActivationBits {
+    const { usual, wide } = this.#request.bits;
+    if (size === 16) return 16;
+    return bits === 4 && !this.#products.has(input) ? usual : wide;
   }
 
   /** Values that were made by an elementwise product. */
@@ -809,13 +824,13 @@ class Planner {
     const roundings = whole ? (x.buffer!.rounded ??= {}) : this.#roundedFixed(input);
     const known = roundings[activationBits];
     if (known) return known;
-    const numberBytes = (T * K * activationBits) / 8;
+    const numberBytes = T * K * (activationBits === 8 ? 1 : 2);
     const bytes = numberBytes + ((T * K) / 32) * SCALE_BYTES;
     const q = whole ? this.#arena.allocate(bytes) : this.#request.reserve(bytes);
     const rounded = { q, scales: q + numberBytes, bytes };
     roundings[activationBits] = rounded;
     this.#program.add({
-      code: activationBits === 8 ? CODE.quantise8 : CODE.quantise16,
+      code: PRODUCTS[activationBits].quantise,
       work: T,
       cost: T * K * 2,
       words: [x.at, K, rounded.q, rounded.scales],

@@ -27,6 +27,9 @@ export const CODE = {
   narrow: 21,
   widen: 22,
   rotate: 23,
+  quantise14: 24,
+  nibbles14: 25,
+  bytes14: 26,
 } as const;
 
 /** Bytes from `at` to `at + size`. */

@@ -10,6 +10,7 @@ import { canPack, pack, packFloats, type Packed } from './pack.ts';
 import {
   makePlan,
   type ActivationBits,
+  type RoundingBits,
   type Fed,
   type Plan,
   type RunState,
@@ -47,6 +48,7 @@ export interface SimdOptions {
 
 interface Kernels {
   readonly activationBits: WebAssembly.Global;
+  wideBits(room: number): number;
   start(program: number, control: number, threads: number): void;
   serve(control: number, thread: number, threads: number, order: number): number;
 }
@@ -72,7 +74,7 @@ function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Ke
 
 /**
  * A runtime on our own kernels. Weight matrices stay in the integers of the file, activations are
- * rounded to 8 or 16 bits per block of 32, everything else is fp32. What is computed for a token is the same
+ * rounded to 8, 14 or 16 bits per block of 32, everything else is fp32. What is computed for a token is the same
  * to the last bit whatever is computed beside it: rounding would make whole steps of less.
  *
  * @throws RapportError `runtime/memory` when there is no memory to share.
@@ -100,8 +102,11 @@ export async function createSimdRuntime(options: SimdOptions): Promise<SimdRunti
     knownBytes = byteLength;
     kernels.start(program, control, threads);
   };
-  const activationBits = kernels.activationBits.value as ActivationBits;
-  return new SimdRuntime({ heap, run, threads, activationBits }, helpers, readRaw);
+  const bits: RoundingBits = {
+    usual: kernels.activationBits.value as ActivationBits,
+    wide: kernels.wideBits(control + CONTROL_BYTES) as ActivationBits,
+  };
+  return new SimdRuntime({ heap, run, threads, bits }, helpers, readRaw);
 }
 
 /** The memory, the threads that compute in it, and to how many bits they round by themselves. */
@@ -109,8 +114,11 @@ interface Machine {
   readonly heap: SharedHeap;
   run(program: number): void;
   readonly threads: number;
-  readonly activationBits: ActivationBits;
+  readonly bits: RoundingBits;
 }
+
+/** As close to fp32 as there is. */
+const EXACT: RoundingBits = { usual: 16, wide: 16 };
 
 class SimdRuntime implements Runtime {
   readonly backend = 'simd' as const;
@@ -128,7 +136,12 @@ class SimdRuntime implements Runtime {
 
   /** To how many bits activations of most 4-bit matrices are rounded: 8 with relaxed SIMD, else 16. */
   get activationBits(): ActivationBits {
-    return this.#machine.activationBits;
+    return this.#machine.bits.usual;
+  }
+
+  /** The same of activations for which 8 bits are too few: 14 where the processor multiplies bytes at once, else 16. */
+  get wideBits(): ActivationBits {
+    return this.#machine.bits.wide;
   }
 
   /** Bytes of memory in use by weights, caches and scratch space. */
@@ -247,7 +260,7 @@ interface Seen {
 interface ReadyRequest {
   /** One for each input of the graph, in its order. */
   readonly seen: readonly Seen[];
-  readonly activationBits: ActivationBits;
+  readonly bits: RoundingBits;
 }
 
 class SimdSession implements Session {
@@ -263,7 +276,7 @@ class SimdSession implements Session {
   /** One for each input of the graph, in its order; undefined where nothing is known. */
   readonly #seen: (Seen | undefined)[] = [];
   /** The plan of the last run, as long as it is that for what was seen. */
-  #last: { readonly activationBits: ActivationBits; readonly ready: Ready } | undefined;
+  #last: { readonly bits: RoundingBits; readonly ready: Ready } | undefined;
   #arena = { at: 0, sizeBytes: 0 };
   #disposed = false;
 
@@ -287,7 +300,7 @@ class SimdSession implements Session {
     { exact = false, lend = false }: RunOptions = {},
   ): Promise<Record<string, Tensor>> {
     assert(!this.#disposed, 'a session is not used after dispose');
-    const ready = this.#readyFor(feeds, exact ? 16 : this.#machine.activationBits);
+    const ready = this.#readyFor(feeds, exact ? EXACT : this.#machine.bits);
     for (const [input, at] of ready.slots) {
       const { buffer, byteOffset, byteLength } = feeds[input.name]!.data;
       this.#heap.u8(at, byteLength).set(new Uint8Array(buffer, byteOffset, byteLength));
@@ -314,7 +327,7 @@ class SimdSession implements Session {
   }
 
   /** The plan for what is fed. Most inputs are fed the same tensor run after run: only others are looked at. */
-  #readyFor(feeds: Readonly<Record<string, Tensor>>, activationBits: ActivationBits): Ready {
+  #readyFor(feeds: Readonly<Record<string, Tensor>>, bits: RoundingBits): Ready {
     for (const [i, input] of this.#graph.inputs.entries()) {
       const tensor = feeds[input.name];
       if (!tensor) throw missing(input.name);
@@ -327,12 +340,12 @@ class SimdSession implements Session {
       if (last?.key !== key) this.#last = undefined;
       this.#seen[i] = { tensor, place, key };
     }
-    if (this.#last?.activationBits !== activationBits) {
+    if (this.#last?.bits !== bits) {
       // A plan that cannot be made may have made others void.
       this.#last = undefined;
       const seen = this.#seen as readonly Seen[];
-      const key = `${activationBits};${seen.map(({ key }) => key).join('')}`;
-      this.#last = { activationBits, ready: this.#ready(key, { seen, activationBits }) };
+      const key = `${bits.usual},${bits.wide};${seen.map(({ key }) => key).join('')}`;
+      this.#last = { bits, ready: this.#ready(key, { seen, bits }) };
     }
     return this.#last.ready;
   }
@@ -401,7 +414,7 @@ class SimdSession implements Session {
   }
 
   /** `owned` gets what is allocated. */
-  #prepareInto(owned: number[], { seen, activationBits }: ReadyRequest): Ready {
+  #prepareInto(owned: number[], { seen, bits }: ReadyRequest): Ready {
     const reserve = (bytes: number): number => {
       const at = this.#heap.allocate(bytes);
       owned.push(at);
@@ -428,7 +441,7 @@ class SimdSession implements Session {
     const plan = makePlan({
       graph: this.#graph,
       threads: this.#machine.threads,
-      activationBits,
+      bits,
       arenaBase: this.#arena.at,
       weights: this.#weights,
       fed,
