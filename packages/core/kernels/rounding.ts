@@ -29,7 +29,7 @@ export function quantise16(x: usize, width: usize, q: usize, scales: usize, from
 }
 
 /** What is added to an integer of 14 bits so that none is negative. */
-export const OFFSET_14: i32 = 1 << 13;
+const OFFSET_14: i32 = 1 << 13;
 
 /**
  * Rounds rows of `width` fp32 numbers (a multiple of 32) to −8191..8191. Of each four numbers, `OFFSET_14` added, the upper
