@@ -134,16 +134,10 @@ function instruction(code: i32, at: usize, from: usize, to: usize): void {
       quantise16(word(at, 0), word(at, 1), word(at, 2), word(at, 3), from, to);
       break;
     case NIBBLES_16:
-      linear(
-        NIBBLES_16, word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
-        word(at, 6), word(at, 7), word(at, 8), 32, true, from, to,
-      );
+      ofNibbles(NIBBLES_16, at, from, to);
       break;
     case BYTES_16:
-      linear(
-        BYTES_16, word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
-        word(at, 6), word(at, 7), word(at, 8), word(at, 9), <bool>word(at, 10), from, to,
-      );
+      ofBytes(BYTES_16, at, from, to);
       break;
     case 5:
       linear32(
@@ -220,26 +214,35 @@ function relaxedInstruction(code: i32, at: usize, from: usize, to: usize): void 
       quantise14(word(at, 0), word(at, 1), word(at, 2), word(at, 3), from, to);
       break;
     case NIBBLES_14:
-      linear(
-        NIBBLES_14, word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
-        word(at, 6), word(at, 7), word(at, 8), 32, true, from, to,
-      );
+      ofNibbles(NIBBLES_14, at, from, to);
       break;
     case BYTES_14:
-      linear(
-        BYTES_14, word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
-        word(at, 6), word(at, 7), word(at, 8), word(at, 9), <bool>word(at, 10), from, to,
-      );
+      ofBytes(BYTES_14, at, from, to);
       break;
     case NIBBLES_8:
-      linear(
-        NIBBLES_8, word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
-        word(at, 6), word(at, 7), word(at, 8), 32, true, from, to,
-      );
+      ofNibbles(NIBBLES_8, at, from, to);
       break;
     default:
       unreachable();
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function ofNibbles(kind: i32, at: usize, from: usize, to: usize): void {
+  linear(
+    kind, word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
+    word(at, 6), word(at, 7), word(at, 8), 32, true, from, to,
+  );
+}
+
+// @ts-ignore: decorator
+@inline
+function ofBytes(kind: i32, at: usize, from: usize, to: usize): void {
+  linear(
+    kind, word(at, 0), word(at, 1), word(at, 2), word(at, 3), word(at, 4), word(at, 5),
+    word(at, 6), word(at, 7), word(at, 8), word(at, 9), <bool>word(at, 10), from, to,
+  );
 }
 
 /**

@@ -6,50 +6,37 @@ export const BLOCK: usize = 32;
 /** Bytes of a block's scales, fp32: the step, and the step times the sum of its integers. */
 export const SCALES: usize = 8;
 
+/** What is added to an integer of 14 bits so that none is negative. */
+const OFFSET_14: i32 = 1 << 13;
+
 /**
  * Rounds rows of `width` fp32 numbers (a multiple of 32) to int16. Of each four numbers the even ones
  * stand first: the kernels multiply the even and the odd bytes of a weight vector apart.
  */
 export function quantise16(x: usize, width: usize, q: usize, scales: usize, from: usize, to: usize): void {
-  const blocks = width / BLOCK;
-  for (let i = from * blocks; i < to * blocks; i++) {
-    const source = x + i * BLOCK * 4;
-    const top = largestOf(source);
-    const inverse = inverseOf(top, 32767);
-    const target = q + i * BLOCK * 2;
-    putScales(
-      scales + i * SCALES,
-      top / 32767,
-      shorts(source, inverse, target) +
-        shorts(source + 32, inverse, target + 16) +
-        shorts(source + 64, inverse, target + 32) +
-        shorts(source + 96, inverse, target + 48),
-    );
-  }
+  quantiseWide(32767, x, width, q, scales, from, to);
 }
-
-/** What is added to an integer of 14 bits so that none is negative. */
-const OFFSET_14: i32 = 1 << 13;
 
 /**
  * Rounds rows of `width` fp32 numbers (a multiple of 32) to −8191..8191. Of each four numbers, `OFFSET_14` added, the upper
  * seven bits stand first, then the lower seven: bytes that meet bytes of weights.
  */
 export function quantise14(x: usize, width: usize, q: usize, scales: usize, from: usize, to: usize): void {
+  quantiseWide(8191, x, width, q, scales, from, to);
+}
+
+// @ts-ignore: decorator
+@inline
+function quantiseWide(most: i32, x: usize, width: usize, q: usize, scales: usize, from: usize, to: usize): void {
   const blocks = width / BLOCK;
   for (let i = from * blocks; i < to * blocks; i++) {
     const source = x + i * BLOCK * 4;
     const top = largestOf(source);
-    const inverse = inverseOf(top, 8191);
+    const inverse = inverseOf(top, <f32>most);
     const target = q + i * BLOCK * 2;
-    putScales(
-      scales + i * SCALES,
-      top / 8191,
-      sevens(source, inverse, target) +
-        sevens(source + 32, inverse, target + 16) +
-        sevens(source + 64, inverse, target + 32) +
-        sevens(source + 96, inverse, target + 48),
-    );
+    let sum: i32 = 0;
+    for (let k: usize = 0; k < BLOCK; k += 8) sum += eight(most, source + k * 4, inverse, target + k * 2);
+    putScales(scales + i * SCALES, top / <f32>most, sum);
   }
 }
 
@@ -96,24 +83,18 @@ function rounded(source: usize, inverse: v128): v128 {
   return i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(source), inverse)));
 }
 
-/** Rounds 8 numbers; gives the sum of the integers. */
+/** Rounds 8 numbers to 16 bits, or to two times seven; gives the sum of the integers. */
 // @ts-ignore: decorator
 @inline
-function shorts(source: usize, inverse: v128, target: usize): i32 {
+function eight(most: i32, source: usize, inverse: v128, target: usize): i32 {
   const a = rounded(source, inverse);
   const b = rounded(source + 16, inverse);
-  const both = i16x8.narrow_i32x4_s(a, b);
-  v128.store(target, i16x8.shuffle(both, both, 0, 2, 1, 3, 4, 6, 5, 7));
-  return total(i32x4.add(a, b));
-}
-
-/** Rounds 8 numbers to two times seven bits; gives the sum of the integers. */
-// @ts-ignore: decorator
-@inline
-function sevens(source: usize, inverse: v128, target: usize): i32 {
-  const a = rounded(source, inverse);
-  const b = rounded(source + 16, inverse);
-  v128.store(target, i8x16.narrow_i16x8_s(halvesOf(a), halvesOf(b)));
+  if (most === 8191) {
+    v128.store(target, i8x16.narrow_i16x8_s(halvesOf(a), halvesOf(b)));
+  } else {
+    const both = i16x8.narrow_i32x4_s(a, b);
+    v128.store(target, i16x8.shuffle(both, both, 0, 2, 1, 3, 4, 6, 5, 7));
+  }
   return total(i32x4.add(a, b));
 }
 
