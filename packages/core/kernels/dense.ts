@@ -1,6 +1,6 @@
 // Products of two tensors whose rows may be parts of longer ones: attention, LoRA. The left one is fp32, the right one of
 // type T: f32, or u16 for fp16 (halves.ts), whose rows are then of a multiple of four numbers. Tiles of up to three rows
-// and sixteen numbers are summed in registers, so that three rows share each reading of the right side. Each number
+// and twelve numbers are summed in registers, so that three rows share each reading of the right side. Each number
 // is summed in one order, wherever it lies and however many rows are computed together. Strides are in bytes.
 import { fma } from './fma';
 import { four } from './halves';
@@ -59,8 +59,8 @@ function rowsOf<T>(
 ): void {
   let n = from * 4;
   const end = to * 4;
-  for (; n + 64 <= end; n += 64) {
-    tileOfRows<T>(rows, 4, a, strideA, b + (n / 4) * sizeof<T>(), strideB, out + n, strideOut, addend ? addend + n : 0, strideAddend, K);
+  for (; n + 48 <= end; n += 48) {
+    tileOfRows<T>(rows, 3, a, strideA, b + (n / 4) * sizeof<T>(), strideB, out + n, strideOut, addend ? addend + n : 0, strideAddend, K);
   }
   if (n + 32 <= end) {
     tileOfRows<T>(rows, 2, a, strideA, b + (n / 4) * sizeof<T>(), strideB, out + n, strideOut, addend ? addend + n : 0, strideAddend, K);
@@ -88,7 +88,7 @@ function begin(addend: usize): v128 {
   return addend ? v128.load(addend) : f32x4.splat(0);
 }
 
-/** One to three rows by four, eight or sixteen columns; both counts are constants. */
+/** One to three rows by four, eight or twelve columns; both counts are constants. Sixteen columns are more than there are registers. */
 // @ts-ignore: decorator
 @inline
 function tileOfRows<T>(
@@ -100,15 +100,12 @@ function tileOfRows<T>(
   let s00 = begin(addend);
   let s01 = vectors > 1 ? begin(addend ? addend + 16 : 0) : s00;
   let s02 = vectors > 2 ? begin(addend ? addend + 32 : 0) : s00;
-  let s03 = vectors > 2 ? begin(addend ? addend + 48 : 0) : s00;
   let s10 = rows > 1 ? begin(add1) : s00;
   let s11 = rows > 1 && vectors > 1 ? begin(add1 ? add1 + 16 : 0) : s00;
   let s12 = rows > 1 && vectors > 2 ? begin(add1 ? add1 + 32 : 0) : s00;
-  let s13 = rows > 1 && vectors > 2 ? begin(add1 ? add1 + 48 : 0) : s00;
   let s20 = rows > 2 ? begin(add2) : s00;
   let s21 = rows > 2 && vectors > 1 ? begin(add2 ? add2 + 16 : 0) : s00;
   let s22 = rows > 2 && vectors > 2 ? begin(add2 ? add2 + 32 : 0) : s00;
-  let s23 = rows > 2 && vectors > 2 ? begin(add2 ? add2 + 48 : 0) : s00;
   const a1 = a + strideA;
   const a2 = a1 + strideA;
   const mask = sizeof<T>() === 2 ? constant(HALF_MASK) : s00;
@@ -132,25 +129,20 @@ function tileOfRows<T>(
       s02 = fma(x0, y, s02);
       if (rows > 1) s12 = fma(x1, y, s12);
       if (rows > 2) s22 = fma(x2, y, s22);
-      y = four<T>(b, 3, mask, scale);
-      s03 = fma(x0, y, s03);
-      if (rows > 1) s13 = fma(x1, y, s13);
-      if (rows > 2) s23 = fma(x2, y, s23);
     }
     b += strideB;
   }
-  putRow(vectors, out, s00, s01, s02, s03);
-  if (rows > 1) putRow(vectors, out + strideOut, s10, s11, s12, s13);
-  if (rows > 2) putRow(vectors, out + strideOut * 2, s20, s21, s22, s23);
+  putRow(vectors, out, s00, s01, s02);
+  if (rows > 1) putRow(vectors, out + strideOut, s10, s11, s12);
+  if (rows > 2) putRow(vectors, out + strideOut * 2, s20, s21, s22);
 }
 
 // @ts-ignore: decorator
 @inline
-function putRow(vectors: i32, out: usize, s0: v128, s1: v128, s2: v128, s3: v128): void {
+function putRow(vectors: i32, out: usize, s0: v128, s1: v128, s2: v128): void {
   v128.store(out, s0);
   if (vectors > 1) v128.store(out, s1, 16);
   if (vectors > 2) v128.store(out, s2, 32);
-  if (vectors > 2) v128.store(out, s3, 48);
 }
 
 /**
