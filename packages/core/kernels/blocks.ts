@@ -7,8 +7,8 @@
 // multiplies bytes (four to a lane), in one instruction where the processor has it. One of its operands
 // must lie in 0..127 to give the same everywhere; nibbles do. A pair of products is then at most
 // 2 · 128 · 127, so no 16-bit step inside the instruction can saturate. Where 8 bits are too few for the activations, they have
-// 14, in two parts of 7 that lie in 0..127 as well: w·a = 2⁷ w·upper + w·lower − 2¹³ w. That takes one instruction
-// more than 16-bit activations where the processor multiplies bytes with three of them, and half as many where it has one.
+// 14, in two parts of 7 that lie in 0..127 as well: w·a = 2⁷ w·upper + w·lower − 2¹³ w. Sixteen
+// weights take two instructions so where the processor has that product, six where it is made of three; with 16 bits four.
 import { fma } from './fma';
 import { constant, NIBBLE_MASK, NIBBLE_MASK_16 } from './scratch';
 

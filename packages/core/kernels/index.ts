@@ -16,7 +16,7 @@ export const activationBits: i32 = ASC_FEATURE_RELAXED_SIMD ? 8 : 16;
 
 /** Bits of those for which 8 are too few. Writes 16 bytes at `room`. */
 export function wideBits(room: usize): i32 {
-  return ASC_FEATURE_RELAXED_SIMD && multipliesBytesAtOnce(room) ? 14 : 16;
+  return multipliesBytesAtOnce(room) ? 14 : 16;
 }
 
 /**
