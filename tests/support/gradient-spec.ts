@@ -89,12 +89,6 @@ const CASES: Record<DifferentiableOp, readonly Case[]> = {
     { shapes: [[3, 1]], build: ([x]) => op.reduceMax(x!, [1]) },
     { shapes: [[2, 4]], named: [['B', 4]], build: ([x]) => op.reduceMax(x!, [0], true) },
   ],
-  ReduceLogSumExp: [
-    { shapes: [[2, 4]], build: ([x]) => op.reduceLogSumExp(x!, [-1]) },
-    { shapes: [[3, 1]], build: ([x]) => op.reduceLogSumExp(x!, [-1]) },
-    { shapes: [[2, 2, 2]], build: ([x]) => op.reduceLogSumExp(x!, [0, 2]) },
-    { shapes: [[2, 4]], build: ([x]) => op.reduceLogSumExp(x!, [0], true) },
-  ],
   Reshape: [
     { shapes: [[2, 6]], build: ([x]) => op.reshape(x!, [2, 3, 2]) },
     { shapes: [[1, 1]], build: ([x]) => op.reshape(x!, []) },
@@ -376,6 +370,28 @@ const CASES: Record<DifferentiableOp, readonly Case[]> = {
   })),
 };
 
+/** Their gradient comes small, as the sum left it, to the operator. */
+const sumsOf = (words: readonly ((x: Value) => Value)[], range: readonly [number, number]) =>
+  words.map((word): Case => ({
+    shapes: [[2, 4]],
+    range,
+    build: ([x]) => op.reduceSum(word(x!), [1]),
+  }));
+
+/** What is made of several operators. */
+const COMPOSITES: Record<string, readonly Case[]> = {
+  logSumExp: [
+    { shapes: [[2, 4]], build: ([x]) => op.logSumExp(x!, [-1]) },
+    { shapes: [[3, 1]], build: ([x]) => op.logSumExp(x!, [-1]) },
+    { shapes: [[2, 2, 2]], build: ([x]) => op.logSumExp(x!, [0, 2]) },
+    { shapes: [[2, 4]], build: ([x]) => op.logSumExp(x!, [0], true) },
+  ],
+  'a sum over what one operator makes': sumsOf(
+    [op.exp, op.log, op.sqrt, op.reciprocal, op.sigmoid, op.tanh],
+    [0.5, 2],
+  ),
+};
+
 /** Numbers that are spread out, so that no two are near a tie of Min, Max or ReduceMax. */
 function spread(count: number, [low, high]: readonly [number, number], seed: number): Float32Array {
   const order = Array.from({ length: count }, (_, i) => i).sort(
@@ -481,7 +497,7 @@ export function testGradients({ start, differences = start, bindsEmpty = true }:
     other = differences === start ? runtime : await differences();
   });
 
-  describe.each(Object.entries(CASES))('the gradient of %s', (_, cases) => {
+  describe.each(Object.entries({ ...CASES, ...COMPOSITES }))('the gradient of %s', (_, cases) => {
     it.for(cases.map((c, i) => [i, c.shapes, c] as const))(
       'equals central differences (case %i, shapes %j)',
       async ([, , { shapes, named, range = USUAL_RANGE, build }], { skip }) => {
@@ -522,6 +538,19 @@ export function testGradients({ start, differences = start, bindsEmpty = true }:
         }
       },
     );
+  });
+
+  it('the gradient of x·e, e detached, is e; that of a sum of e is 1 for each of them', async () => {
+    const graph = new Graph();
+    const x = graph.input('x', 'float32', [2]);
+    const e = op.exp(x);
+    graph.output('e', e);
+    graph.output('ofX', gradients(total(op.mul(x, op.detached(e))), [x])[0]!);
+    graph.output('ofE', gradients(total(e), [e])[0]!);
+    const session = await load(runtime, graph);
+    const out = await session.run({ x: float32([2], [0.5, -1]) });
+    expect(out['ofX']).toEqual(out['e']);
+    expect(out['ofE']).toMatchObject({ shape: [2], data: Float32Array.of(1, 1) });
   });
 
   describe('a tie', () => {

@@ -55,9 +55,12 @@ export const reduceMean = (x: Value, axes: readonly number[], keepdims = false):
   one('ReduceMean', [x], { axes, keepdims: Number(keepdims) });
 export const reduceMax = (x: Value, axes: readonly number[], keepdims = false): Value =>
   one('ReduceMax', [x], { axes, keepdims: Number(keepdims) });
-/** log Σ eˣ, stable. */
-export const reduceLogSumExp = (x: Value, axes: readonly number[], keepdims = false): Value =>
-  one('ReduceLogSumExp', [x], { axes, keepdims: Number(keepdims) });
+/** log Σ eˣ = m + log Σ eˣ⁻ᵐ, m the maximum: an eighth of the time of ONNX Runtime's ReduceLogSumExp (docs/log.md). */
+export function logSumExp(x: Value, axes: readonly number[], keepdims = false): Value {
+  const top = detached(reduceMax(x, axes, true));
+  const y = add(top, log(reduceSum(exp(sub(x, top)), axes, true)));
+  return keepdims ? y : squeeze(y, axes);
+}
 
 // movement
 export const reshape = (x: Value, shape: readonly Dim[]): Value => one('Reshape', [x], { shape });
@@ -123,6 +126,8 @@ export const dequantize = (x: Value, scale: Value): Value =>
   });
 
 // without gradient
+/** x, held for a constant by gradients. */
+export const detached = (x: Value): Value => one('Identity', [x]);
 export const equal = (a: Value, b: Operand): Value => two('Equal', a, b);
 export const greater = (a: Value, b: Operand): Value => two('Greater', a, b);
 export const less = (a: Value, b: Operand): Value => two('Less', a, b);

@@ -101,7 +101,6 @@ export const OPS = {
   ReduceSum: reduction,
   ReduceMean: reduction,
   ReduceMax: reduction,
-  ReduceLogSumExp: reduction,
   // movement
   /** `shape`: at most one dimension that is neither a number nor the name at the same place of the input. */
   Reshape: op((x, a) => like(at(x, 0), dims(a, 'shape')), { asInputs: ['shape'] }),
@@ -208,6 +207,8 @@ export const OPS = {
     domain: 'com.microsoft',
   }),
   // without gradient
+  /** `detached`: no gradient passes, whatever made the value. */
+  Identity: unary,
   Equal: comparison,
   Greater: comparison,
   GreaterOrEqual: comparison,

@@ -1,7 +1,7 @@
 // Reverse-mode differentiation of a graph: the nodes are walked backwards once, each rule adds nodes.
 // It knows neither models nor losses.
 import { assert, describe, op, RapportError, sameShape } from '@rapport/core';
-import type { Dim, Graph, Node, Value } from '@rapport/core';
+import type { Dim, Graph, Node, OpName, Value } from '@rapport/core';
 import { Recomputation } from './recompute.ts';
 import type { Stretch } from './recompute.ts';
 import { NON_DIFFERENTIABLE, RULES, isFloat, zerosLike } from './rules.ts';
@@ -38,7 +38,10 @@ export function gradients(
       found.set(x, sum ? op.add(sum, fitted) : fitted);
     }
   }
-  return wrt.map((w) => found.get(w) ?? unrelated(w, loss));
+  return wrt.map((w) => {
+    const g = found.get(w) ?? unrelated(w, loss);
+    return sameShape(g.shape, w.shape) ? g : op.expandLike(g, w);
+  });
 }
 
 /** Everything a gradient must reach: `wrt` and the values computed from it. */
@@ -50,6 +53,16 @@ function dependents(graph: Graph, wrt: readonly Value[]): Set<Value> {
   }
   return needed;
 }
+
+/** Operators on one value each of whose rules multiplies g by a value of its shape: g may come smaller, to be repeated there. */
+const WIDENS: ReadonlySet<OpName> = new Set([
+  'Exp',
+  'Log',
+  'Sqrt',
+  'Reciprocal',
+  'Sigmoid',
+  'Tanh',
+]);
 
 const kind = (node: Node) => (NON_DIFFERENTIABLE as Partial<Record<string, string>>)[node.op];
 const stops = (node: Node): boolean => kind(node) === 'constant';
@@ -82,7 +95,7 @@ function unbroadcast(g: Value, x: Value, node: Node): Value {
   const leading = Array.from({ length: lead }, (_, i) => i);
   let out = summed.length ? op.reduceSum(g, summed, true) : g;
   if (lead > 0) out = op.reduceSum(out, leading);
-  if (sameShape(out.shape, x.shape)) return out;
+  if (sameShape(out.shape, x.shape) || (x.node && WIDENS.has(x.node.op))) return out;
   const small = out.shape.every((d, i) => d === 1 || d === x.shape[i]);
   assert(small, `${node.op}: gradient ${describe(g.shape)} for ${x.name} ${describe(x.shape)}`);
   return op.expandLike(out, x);

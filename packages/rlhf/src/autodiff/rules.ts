@@ -4,10 +4,11 @@ import { assert, axisOf, int, ints, op } from '@rapport/core';
 import type { DType, Node, OpName, Value } from '@rapport/core';
 import { againLate } from './recompute.ts';
 
-/** Operators that stop a gradient: piecewise constant ones quietly, opaque ones with an error. */
+/** Operators that stop a gradient: piecewise constant and detached ones quietly, opaque ones with an error. */
 export const NON_DIFFERENTIABLE = {
   DequantizeLinear: 'opaque',
   MatMulNBits: 'opaque',
+  Identity: 'constant',
   Equal: 'constant',
   Greater: 'constant',
   GreaterOrEqual: 'constant',
@@ -71,18 +72,15 @@ export const RULES = {
   Cos: ([x], g) => [() => neg(mul(g, op.sin(x!)))],
   Where: ([c], g) => [null, () => where(c!, g, 0), () => where(c!, 0, g)],
   // reduction
-  ReduceSum: ([x], g, node) => [() => expandLike(keepDims(g, node), x!)],
-  ReduceMean: ([x], g, node) => [() => expandLike(div(keepDims(g, node), reducedCount(node)), x!)],
+  /** The walker repeats g. */
+  ReduceSum: (_, g, node) => [() => keepDims(g, node)],
+  ReduceMean: (_, g, node) => [() => div(keepDims(g, node), reducedCount(node))],
   /** Equal maxima share the gradient. */
   ReduceMax: ([x], g, node) => [
     () => {
       const top = op.cast(op.equal(x!, keepDims(node.outputs[0]!, node)), 'float32');
       return mul(keepDims(g, node), div(top, reduceSum(top, ints(node.attributes, 'axes'), true)));
     },
-  ],
-  /** ∂ log Σeˣ = eˣ⁻ʸ: the softmax, made in the backward pass only. */
-  ReduceLogSumExp: ([x], g, node) => [
-    () => mul(keepDims(g, node), op.exp(sub(x!, keepDims(node.outputs[0]!, node)))),
   ],
   // movement
   Reshape: ([x], g) => [() => op.reshape(g, x!.shape)],

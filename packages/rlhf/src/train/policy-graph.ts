@@ -280,15 +280,6 @@ function learn(
  * `hidden` [N, D], `head` [V, D], `targets` int64 [N], or [1] for all → [N].
  */
 function tokenLogprobs(hidden: Value, head: Value): (targets: Value) => Value {
-  const whole = logSumExp(op.matmulTransposed(hidden, head));
+  const whole = op.logSumExp(op.matmulTransposed(hidden, head), [1]);
   return (targets) => op.sub(op.reduceSum(op.mul(hidden, op.gather(head, targets)), [1]), whole);
-}
-
-/** log Σ exp over the last axis in two steps: in one, a vocabulary's worth of fp32 addends loses 2e-4. */
-function logSumExp(logits: Value): Value {
-  const width = logits.shape[1] as number;
-  let part = Math.floor(Math.sqrt(width));
-  while (width % part > 0) part--;
-  const parts = op.reshape(logits, ['N', width / part, part]);
-  return op.reduceLogSumExp(op.reduceLogSumExp(parts, [2]), [1]);
 }

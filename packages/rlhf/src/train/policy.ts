@@ -345,7 +345,8 @@ export class PolicyTrainer {
     const scale = adapter.alpha / adapter.rank;
     const gradients = gradientsIn(out);
     for (const [name, g] of gradients) {
-      if (name.endsWith('.b') && name.startsWith('lora.')) g.forEach((x, i) => (g[i] = x * scale));
+      if (!name.endsWith('.b') || !name.startsWith('lora.')) continue;
+      for (let i = 0; i < g.length; i++) g[i] = g[i]! * scale;
     }
     accumulate(into, gradients);
     return out;
