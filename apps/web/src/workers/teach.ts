@@ -356,19 +356,21 @@ function asVotes({ type, body }: Judgement): Judgement[] {
 }
 
 /** Replies in the order they are read, and how they rank. */
-type Ranked = Pick<Ranking, 'replies' | 'ranks'>;
+type Ranked = Pick<Ranking, 'replies' | 'ranks'> & { readonly acrossPrompts?: true };
 
 const asRanked = (group: readonly Thumb[]): Ranked => ({
   replies: group.map(({ reply }) => reply),
   ranks: group.map(rankOf),
+  acrossPrompts: true,
 });
 
 /** Rankings with what the reward model reads; `scores` begins with theirs. */
 function featuresIn(rankings: readonly Ranked[], scores: readonly RowScore[]) {
   let at = 0;
-  return rankings.map(({ replies, ranks }) => ({
+  return rankings.map(({ replies, ranks, acrossPrompts }) => ({
     replies: scores.slice(at, (at += replies.length)).map(featuresOf),
     ranks,
+    acrossPrompts,
   }));
 }
 

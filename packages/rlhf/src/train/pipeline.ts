@@ -422,6 +422,7 @@ async function comparedThumbs(
   return thumbGroups(seen).map((group) => ({
     replies: group.map((one) => one.features),
     ranks: group.map(rankOf),
+    acrossPrompts: true,
   }));
 }
 

@@ -57,6 +57,22 @@ describe('the reward model', () => {
     expect(rewardOf(model, reply(random, 3))).toBeGreaterThan(rewardOf(model, reply(random, -3)));
   });
 
+  it('reads the mean of replies to different prompts, whatever the last state knows of them', () => {
+    const random = new Random(9);
+    const ends = (one: ReplyFeatures, taste: number): ReplyFeatures => ({
+      ...one,
+      last: one.last.map((value, i) => (i === 0 ? 10 * taste : value)),
+    });
+    const within = rankings(20, random).map(({ replies, ranks }) => ({
+      replies: replies.map((one, i) => ends(one, -ranks[i]!)),
+      ranks,
+    }));
+    expect(trainReward(within).readout).toBe('last');
+    const across = within.map((ranking) => ({ ...ranking, acrossPrompts: true }));
+    expect(trainReward(across).readout).toBe('mean');
+    expect(trainReward([...within, ...across.slice(1)]).readout).toBe('last');
+  });
+
   it('is measured on prompts it has not seen, however often each was ranked', () => {
     const random = new Random(5);
     const state = () => Float64Array.from({ length: 64 }, () => random.normal());

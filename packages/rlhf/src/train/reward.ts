@@ -41,6 +41,8 @@ export interface RewardModel {
 export interface RankedReplies {
   readonly replies: readonly ReplyFeatures[];
   readonly ranks: readonly number[];
+  /** Each reply is to another prompt, as with thumbs. */
+  readonly acrossPrompts?: boolean | undefined;
   readonly annotator?: string | undefined;
   /** What tells prompts apart; a ranking without it counts as the only one of its prompt. */
   readonly prompt?: string;
@@ -59,7 +61,9 @@ const FOLDS = 5;
 const HEADS = 5;
 
 /**
- * Trains on rankings; read-out and L2 penalty are those with the best cross-validated log loss.
+ * Trains on rankings; read-out and L2 penalty are those with the best cross-validated log loss. Where most rankings are across
+ * prompts the mean is read: the last state tells best how a reply ends, which parts replies to different prompts and says
+ * little of those to one (docs/log.md).
  *
  * `demonstrations`: replies whose scores average 0; without any, the ranked replies do.
  * The gain gives the ranked replies (the reference's samples) deviation 1.
@@ -79,7 +83,9 @@ export function trainReward(
       'Collect rankings in which at least one reply is better than another.',
     );
   }
-  const candidates = READOUTS.flatMap((readout) => {
+  const across = usable.filter(({ acrossPrompts }) => acrossPrompts).length;
+  const readouts: readonly Readout[] = 2 * across > usable.length ? ['mean'] : READOUTS;
+  const candidates = readouts.flatMap((readout) => {
     const problem = standardise(usable, readout);
     return PENALTIES.map((l2) => ({
       readout,
