@@ -619,6 +619,18 @@ describe('the pipeline', () => {
     expect(alone.result.measures.pairs).toBeGreaterThan(0);
   });
 
+  it('hears in single thumbs what a reply says, not how it ends', async () => {
+    const thumbs = rankings(48, new Random(8)).map(({ prompt, replies: [whole] }) => {
+      const reply = whole!.slice(0, -1);
+      return { prompt, reply, good: reply.at(-1)! % 2 === 0 };
+    });
+    const spoken: PipelineSpec = { ...spec, method: 'kto', rankings: [], thumbs };
+    const { result } = await collect<PipelineRecord, PipelineResult>(
+      runPipeline(spoken, platform()),
+    );
+    expect(result.reward!.readout).toBe('mean');
+  });
+
   /** Runs it, then goes on from every state that was saved; gives all results, the uninterrupted one first. */
   async function killedAnywhere(of: PipelineSpec): Promise<PipelineResult[]> {
     const saved: Buffer[] = [];
