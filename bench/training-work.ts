@@ -10,6 +10,7 @@ import {
   Policy,
   trainDpo,
   type Parameters,
+  type PolicyOptions,
   type PolicyOutputs,
 } from '@rapport/rlhf';
 import { rolloutSpeed } from './rollouts.ts';
@@ -32,19 +33,22 @@ export type Peak<T> = T & { peakBytes?: number };
 
 /**
  * Answers `step`, `dpo PAIRS EPOCHS`, `products SIDE` (multiplications and additions a second) and
- * `rollouts SIDE_BY_SIDE TOKENS` (tokens a second). `activationBytes`: what layers may keep for the backward pass of a step.
+ * `rollouts SIDE_BY_SIDE TOKENS` (tokens a second). `ofStep` and `ofCourse`: how much of memory they may take.
  */
 export function trainingWork(
   checkpoint: Checkpoint,
   runtime: Runtime,
-  activationBytes = Infinity,
+  { ofStep, ofCourse }: { ofStep?: PolicyOptions; ofCourse?: PolicyOptions } = {},
 ): (line: string) => Promise<object> {
   let step: Promise<() => Promise<Trained>> | undefined;
   return async (line) => {
     const [work, ...words] = line.split(' ');
     const [a = 0, b = 0] = words.map(Number);
-    if (work === 'step') return (await (step ??= stepper(checkpoint, runtime, activationBytes)))();
-    if (work === 'dpo') return course(checkpoint, runtime, a, b);
+    if (work === 'step') {
+      step ??= stepper(new Policy(checkpoint, runtime, { ...ofStep, place: { fromLayer: 0 } }));
+      return (await step)();
+    }
+    if (work === 'dpo') return course(new Policy(checkpoint, runtime, ofCourse), a, b);
     if (work === 'products') return { flops: await products(runtime, a) };
     if (work === 'rollouts') {
       const speed = rolloutSpeed(checkpoint, runtime, b);
@@ -61,12 +65,8 @@ function drawn(from: number, count: number, { config }: Checkpoint): number[] {
 }
 
 /** Four rows of text, LoRA on all linears, forward, backward and update; rows are learned after their first token. */
-async function stepper(
-  checkpoint: Checkpoint,
-  runtime: Runtime,
-  activationBytes: number,
-): Promise<() => Promise<Trained>> {
-  const policy = new Policy(checkpoint, runtime, { place: { fromLayer: 0 }, activationBytes });
+async function stepper(policy: Policy): Promise<() => Promise<Trained>> {
+  const { checkpoint } = policy;
   const rows = await policy.withTrunk(
     Array.from({ length: ROWS }, (_, row) => {
       const tokens = drawn(row * ROW_TOKENS, ROW_TOKENS, checkpoint);
@@ -101,14 +101,9 @@ async function stepper(
  * DPO as the product does it, from judgements to an adapter: graphs are opened, the lower half is computed once a row
  * and kept, then the reference's log-probs, then the epochs.
  */
-async function course(
-  checkpoint: Checkpoint,
-  runtime: Runtime,
-  pairs: number,
-  epochs: number,
-): Promise<Trained> {
+async function course(policy: Policy, pairs: number, epochs: number): Promise<Trained> {
+  const { checkpoint } = policy;
   const fromMs = performance.now();
-  const policy = new Policy(checkpoint, runtime);
   const width = PROMPT_TOKENS + 2 * REPLY_TOKENS;
   const rows = Array.from({ length: pairs }, (_, pair) => {
     const tokens = drawn(pair * width, width, checkpoint);

@@ -14,7 +14,7 @@ export type { Parameters } from './optim/adamw.ts';
 
 // Training: the model with its trunk kept, judgements as tokens, the methods, the pipeline.
 export { logprobOf, Policy } from './train/policy.ts';
-export type { RowScore } from './train/policy.ts';
+export type { PolicyOptions, RowScore } from './train/policy.ts';
 export { placeOf } from './train/policy-graph.ts';
 export type { PolicyOutputs } from './train/policy-graph.ts';
 export { demonstrationRows, ordinaryText, questionOf } from './train/demonstrations.ts';

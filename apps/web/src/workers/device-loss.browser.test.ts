@@ -101,7 +101,7 @@ test.each(Object.entries(faults))(
   'when %s, training goes on from the last saved step to the same adapter',
   async (_, fault) => {
     const whole = await learn(runtime);
-    const survived = await learn(breaking(runtime, 61, fault));
+    const survived = await learn(breaking(runtime, 20, fault));
     const steps = survived.news.flatMap((one) => (one.kind === 'step' ? one.step.step : []));
     const lostAt = survived.news.findIndex(({ kind }) => kind === 'device-lost');
     const kinds = survived.news.map(({ kind }) => kind);
@@ -116,7 +116,7 @@ test.each(Object.entries(faults))(
 
 test('any other failure is not taken for a lost device', async () => {
   const fault = () => Promise.reject(new Error('bad_alloc'));
-  await expect(learn(breaking(runtime, 60, fault))).rejects.toThrow('bad_alloc');
+  await expect(learn(breaking(runtime, 20, fault))).rejects.toThrow('bad_alloc');
 });
 
 /** y = x·Wᵀ on real graphics. */

@@ -50,7 +50,7 @@ export abstract class ModelGraph {
   readonly #mask: Value;
 
   /**
-   * Inputs `positions` [B, T] and `mask` [1, 1, G·T, T] (`causalMask`).
+   * Inputs `positions` [B, T] and `mask` [1, 1, G·T, T] (`causalMask`), for training one of each row: [B, 1, G·T, T].
    *
    * `adapted`: module paths that carry LoRA inputs `lora.<path>.a` [in, R] and `.b` [R, out], each with an R of its own;
    * `rank`: R where it must be known, as in a graph with gradients; `dropout`: for training only.
@@ -59,8 +59,9 @@ export abstract class ModelGraph {
     graph: Graph,
     config: ModelConfig,
     adapted: ReadonlySet<string>,
-    { rank, dropout = {}, base = 'float32' }: TrainingShape = {},
+    training?: TrainingShape,
   ) {
+    const { rank, dropout = {}, base = 'float32' } = training ?? {};
     this.graph = graph;
     this.config = config;
     this.#adapted = adapted;
@@ -69,7 +70,7 @@ export abstract class ModelGraph {
     this.#base = base;
     this.positions = graph.input('positions', 'int64', ['B', 'T']);
     // Query rows are ordered (group, token): G·T rows share one key/value head.
-    this.#mask = graph.input('mask', 'float32', [1, 1, 'GT', 'T']);
+    this.#mask = graph.input('mask', 'float32', [training ? 'B' : 1, 1, 'GT', 'T']);
   }
 
   /** int64 [B, T] → [B, T, D]. */

@@ -17,7 +17,7 @@ import { pairsOf } from './rankings.ts';
 import type { Pair } from './rankings.ts';
 import { plainReading, readingFeeds, readingOf } from './readings.ts';
 import type { Reading, TokenCredit } from './readings.ts';
-import { largestOf } from './rows.ts';
+import { largestRun, runsOf } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
 import { endStep, mixText } from './step.ts';
 
@@ -155,7 +155,11 @@ export async function* trainDpo(
     const nll = crossEntropy(p.logprobs, p.input('textWeight', 'float32', ['N']));
     return { loss: op.add(preference, nll), results: { logratios, preference } };
   };
-  const largest = largestOf(tasks.map(({ rows }) => rows));
+  const largest = largestRun(
+    tasks.map(({ rows }) => rows),
+    config.promptsPerStep,
+    policy.budgetTokens,
+  );
   const trainer = await policy.trainer(config.rank, lossOf, { largest });
   try {
     for (let step = course.step; step <= of; step++) {
@@ -163,20 +167,16 @@ export async function* trainDpo(
       const batch = course.draw(tasks, config.promptsPerStep, fewest);
       const gradients: Parameters = new Map();
       let [loss, margin, right, count, drift, tokens, spoken] = [0, 0, 0, 0, 0, 0, 0];
-      for (const task of batch) {
-        const out = await trainer.run(
-          task.rows,
-          adapter,
-          feedsOf(task, batch.length, config),
-          gradients,
-        );
+      for (const run of runsOf(batch, ({ rows }) => rows, policy.budgetTokens)) {
+        const { rows, refSum, pairs, feeds } = joined(run, batch.length, config);
+        const out = await trainer.run(rows, adapter, feeds, gradients);
         loss += Number(out['preference']!.data[0]);
         const logratios = out['logratios']!.data as Float32Array;
-        drift += task.refSum - logprobOf({ logprobs: out['logprobs']!.data as Float32Array });
-        tokens += task.rows.reduce((n, { reply }) => n + reply.length, 0);
-        spoken += tokensSpoken(out['ends'], task.rows);
+        drift += refSum - logprobOf({ logprobs: out['logprobs']!.data as Float32Array });
+        tokens += rows.reduce((n, { reply }) => n + reply.length, 0);
+        spoken += tokensSpoken(out['ends'], rows);
         const rewards = implicitRewards(logratios, config.beta);
-        for (const { better, worse } of task.pairs) {
+        for (const { better, worse } of pairs) {
           margin += rewards[better]! - rewards[worse]!;
           right += Number(rewards[better]! > rewards[worse]!);
           count++;
@@ -260,25 +260,50 @@ function taskOf(
   ];
 }
 
-function feedsOf({ rows, readings, pairs, best }: Task, prompts: number, config: DpoConfig) {
-  const bestTokens = rows.reduce((n, { reply }, i) => n + (best[i] ? reply.length : 0), 0);
-  const textWeight = rows.flatMap(({ reply }, i) =>
-    new Array<number>(reply.length).fill(best[i] ? config.chosenNll / bestTokens / prompts : 0),
-  );
+/** Tasks of one run: their rows, what the reference says of them, their pairs among all readings, and what the loss reads. */
+function joined(tasks: readonly Task[], prompts: number, config: DpoConfig) {
+  const rows: TrunkRow[] = [];
+  const readings: Reading[] = [];
+  const pairs: (Pair & { weight: number })[] = [];
+  const textWeight: number[] = [];
+  for (const task of tasks) {
+    const [row, reading] = [rows.length, readings.length];
+    for (const { better, worse } of task.pairs) {
+      const weight = 1 / task.pairs.length / prompts;
+      pairs.push({ better: reading + better, worse: reading + worse, weight });
+    }
+    const bestTokens = task.rows.reduce(
+      (n, { reply }, i) => n + (task.best[i] ? reply.length : 0),
+      0,
+    );
+    const share = config.chosenNll / bestTokens / prompts;
+    for (const [i, { reply }] of task.rows.entries()) {
+      textWeight.push(...new Array<number>(reply.length).fill(task.best[i] ? share : 0));
+    }
+    readings.push(...task.readings.map((one) => ({ ...one, row: row + one.row })));
+    rows.push(...task.rows);
+  }
+  const ofPairs = <T>(of: (pair: (typeof pairs)[number]) => T) => pairs.map(of);
+  const count = [pairs.length];
   return {
-    ...readingFeeds(rows, readings),
-    better: int64(
-      [pairs.length],
-      pairs.map((p) => p.better),
-    ),
-    worse: int64(
-      [pairs.length],
-      pairs.map((p) => p.worse),
-    ),
-    pairWeight: float32(
-      [pairs.length],
-      pairs.map(() => 1 / pairs.length / prompts),
-    ),
-    textWeight: float32([textWeight.length], textWeight),
+    rows,
+    refSum: tasks.reduce((sum, task) => sum + task.refSum, 0),
+    pairs,
+    feeds: {
+      ...readingFeeds(rows, readings),
+      better: int64(
+        count,
+        ofPairs(({ better }) => better),
+      ),
+      worse: int64(
+        count,
+        ofPairs(({ worse }) => worse),
+      ),
+      pairWeight: float32(
+        count,
+        ofPairs(({ weight }) => weight),
+      ),
+      textWeight: float32([textWeight.length], textWeight),
+    },
   };
 }

@@ -48,8 +48,29 @@ describe('a layout', () => {
     }
   });
 
+  it('lays prompts side by side, each with its replies behind it', () => {
+    const random = new Random(6);
+    const [pair, other] = [siblings(random, [2, 3]), siblings(random, [4])];
+    const layout = new Layout([pair[0]!, ...other, pair[1]!]);
+    const { batch, width } = layout;
+    expect([batch, width]).toEqual([2, 7 + 5]);
+    const at = [0, 1, 2].map((i) => [layout.index(i, 0), layout.index(i, 7)]);
+    expect(at).toEqual([
+      [0, 7],
+      [width, width + 7],
+      [0, 9],
+    ]);
+    const { data, shape } = layout.feeds(1)['mask']!;
+    expect(shape).toEqual([2, 1, width, width]);
+    // What the last token of the other prompt's reply sees: all before it, and nothing of what is padded.
+    const last = layout.index(1, 10) * width;
+    const seen = Array.from({ length: width }, (_, k) => data[last + k] === 0);
+    expect(seen).toEqual([...Array(11).fill(true), false]);
+  });
+
   it('gives back what it took in', () => {
-    const rows = siblings(new Random(3), [2, 5, 3]).map((row) => ({
+    const random = new Random(3);
+    const rows = [...siblings(random, [2, 5, 3]), ...siblings(random, [4])].map((row) => ({
       ...row,
       trunk: Float32Array.from([...row.prompt, ...row.reply].flatMap((id) => [id, -id])),
     }));
@@ -99,7 +120,11 @@ describe.each(['llama-tied', 'qwen3-tied', 'gpt2'] as const)('%s', (name) => {
     adapter = newAdapter(policy.sites, { rank: 2, alpha: 4 }, random);
     for (const { b } of adapter.targets.values())
       b.forEach((_, i) => (b[i] = random.uniform() - 0.5));
-    rows = await policy.withTrunk(siblings(random, [5, 9, 7, 6]));
+    const [several, one, two] = [[5, 9, 7, 6], [8], [4, 11]].map((l) => siblings(random, l));
+    // Those of one prompt need not stand together.
+    rows = await policy.withTrunk([two![0]!, ...several!, ...one!, two![1]!]);
+    const { batch, width } = new Layout(rows);
+    expect([batch, width]).toEqual([3, 7 + 5 + 9 + 7 + 6]);
   });
 
   it('scores replies that share their prompt as it scores them alone', async () => {

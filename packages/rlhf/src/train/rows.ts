@@ -1,6 +1,6 @@
 // Tokenised rows, and how some of them lie in one run of a graph. Lengths are explicit everywhere: no mask
 // is ever derived from a token id.
-import { causalMask, float32, int64 } from '@rapport/core';
+import { float32, int64 } from '@rapport/core';
 import type { Tensor } from '@rapport/core';
 
 /** A prompt and a reply to it (with its end-of-turn token when it ended). */
@@ -29,46 +29,49 @@ export const lengthOf = (row: Row): number => row.prompt.length + row.reply.leng
 
 /** The work of one token in the linears, in cells of its attention: measured, see docs/log.md. */
 const CELLS_PER_TOKEN = 900;
-const workOf = (rows: number, width: number) => rows * width * (CELLS_PER_TOKEN + width);
+const workOf = (sequences: number, width: number) => sequences * width * (CELLS_PER_TOKEN + width);
+
+/** Where a row lies: after `common` tokens that all rows of its sequence share, its own ones begin at `start`. */
+interface Place {
+  readonly sequence: number;
+  readonly common: number;
+  readonly start: number;
+}
 
 /**
- * Where the tokens of some rows lie in one run of a graph: rows padded side by side, or, when all answer one
- * prompt and that is less work, the prompt once and all replies behind it, blind to each other; or, when packed is
- * asked for, whole rows one after another, blind to each other. Attention is as wide as a sequence.
+ * Where the tokens of some rows lie in one run of a graph: sequences side by side, padded to the longest. A sequence is a row, or, when
+ * rows answer one prompt and that is less work, the prompt once and all replies behind it, blind to each other; or,
+ * when packed is asked for, all rows one after another, blind to each other. Attention is as wide as a sequence.
  */
 export class Layout<R extends Row = Row> {
   readonly rows: readonly R[];
   /** B and T of the run. */
   readonly batch: number;
   readonly width: number;
-  /** In one sequence: where each row's own part begins, its reply or all of it. */
-  readonly #starts: readonly number[] | null;
-  /** Tokens at the beginning that all rows of the one sequence share. */
-  readonly #common: number;
+  readonly #places: readonly Place[];
 
   constructor(rows: readonly R[], packed = false) {
     this.rows = rows;
-    const widest = Math.max(...rows.map(lengthOf));
-    const common = packed ? 0 : rows[0]!.prompt.length;
-    let end = common;
-    const starts = rows.map((row) => {
-      const own = lengthOf(row) - common;
-      return (end += own) - own;
-    });
-    const shared =
-      rows.length > 1 &&
-      workOf(1, end) < workOf(rows.length, widest) &&
-      rows.every((row) => promptKey(row) === promptKey(rows[0]!));
-    const oneSequence = packed || shared;
-    this.#starts = oneSequence ? starts : null;
-    this.#common = common;
-    [this.batch, this.width] = oneSequence ? [1, end] : [rows.length, widest];
+    const all = [...rows.keys()];
+    const sequences = packed ? [{ members: all, common: 0 }] : sequencesOf(rows);
+    const places: Place[] = [];
+    let widest = 0;
+    for (const [sequence, { members, common }] of sequences.entries()) {
+      let end = common;
+      for (const i of members) {
+        places[i] = { sequence, common, start: end };
+        end += lengthOf(rows[i]!) - common;
+      }
+      widest = Math.max(widest, end);
+    }
+    this.#places = places;
+    [this.batch, this.width] = [sequences.length, widest];
   }
 
   /** Of token `t` of row `i` in B·T. */
   index(i: number, t: number): number {
-    if (!this.#starts) return i * this.width + t;
-    return t < this.#common ? t : this.#starts[i]! + t - this.#common;
+    const { sequence, common, start } = this.#places[i]!;
+    return sequence * this.width + (t < common ? t : start + t - common);
   }
 
   /** `positions` and `mask` for `groups` query heads per key head. */
@@ -77,7 +80,7 @@ export class Layout<R extends Row = Row> {
     this.#each((index, t) => (positions[index] = BigInt(t)));
     return {
       positions: int64([this.batch, this.width], positions),
-      mask: this.#starts ? this.#blindMask(groups) : causalMask(this.width, groups),
+      mask: this.#mask(groups),
     };
   }
 
@@ -145,72 +148,101 @@ export class Layout<R extends Row = Row> {
     });
   }
 
-  /** [1, 1, G·T, T]: every token sees what all share and its own part, up to itself. */
-  #blindMask(groups: number): Tensor {
-    const { width } = this;
-    const data = new Float32Array(groups * width * width).fill(-1e9);
-    this.#each((query, t) => {
-      const own = Math.max(0, t + 1 - this.#common);
+  /** [B, 1, G·T, T]: every token sees what its sequence shares and its own row, up to itself. */
+  #mask(groups: number): Tensor {
+    const { batch, width } = this;
+    const data = new Float32Array(batch * groups * width * width).fill(-1e9);
+    this.rows.forEach((row, i) => {
+      const { sequence, common, start } = this.#places[i]!;
       for (let g = 0; g < groups; g++) {
-        const line = (g * width + query) * width;
-        data.fill(0, line, line + Math.min(t + 1, this.#common));
-        data.fill(0, line + query + 1 - own, line + query + 1);
+        const first = (sequence * groups + g) * width;
+        for (let t = 0; t < lengthOf(row); t++) {
+          const at = t < common ? t : start + t - common;
+          const line = (first + at) * width;
+          data.fill(0, line, line + Math.min(t + 1, common));
+          if (t >= common) data.fill(0, line + start, line + at + 1);
+        }
       }
     });
-    return float32([1, 1, groups * width, width], data);
+    return float32([batch, 1, groups * width, width], data);
   }
+}
+
+/** Numbers of rows in each sequence: those that answer one prompt where sharing it is less work, else one. */
+function sequencesOf(rows: readonly Row[]): { members: number[]; common: number }[] {
+  return byPrompt([...rows.keys()], (i) => rows[i]!).flatMap((members) => {
+    const common = rows[members[0]!]!.prompt.length;
+    const lengths = members.map((i) => lengthOf(rows[i]!));
+    const end = lengths.reduce((sum, length) => sum + length - common, common);
+    const shares =
+      members.length > 1 && workOf(1, end) < workOf(members.length, Math.max(...lengths));
+    return shares ? [{ members, common }] : members.map((i) => ({ members: [i], common: 0 }));
+  });
 }
 
 /** What tells prompts apart. */
 export const promptKey = ({ prompt }: Pick<Row, 'prompt'>): string => prompt.join();
 
+/** Items whose rows answer one prompt, together. */
+function byPrompt<T>(items: readonly T[], rowOf: (item: T) => Row): T[][] {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const key = items.length > 1 ? promptKey(rowOf(item)) : '';
+    const group = groups.get(key);
+    if (group) group.push(item);
+    else groups.set(key, [item]);
+  }
+  return [...groups.values()];
+}
+
 /**
- * Batches of a budget of padded tokens each: replies to one prompt together where that is less work, the rest
- * by length, longest first, so that padding is small.
+ * Batches of a budget of padded tokens each, the longest first, so that padding is small: replies to one prompt together where they
+ * share it and there is room, the rest as it comes.
  */
 export function batchesOf<T>(
   items: readonly T[],
   rowOf: (item: T) => Row,
   budgetTokens: number,
 ): T[][] {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const key = promptKey(rowOf(item));
-    groups.set(key, [...(groups.get(key) ?? []), item]);
-  }
-  const batches: T[][] = [];
-  const alone: T[] = [];
-  for (const group of groups.values()) {
-    const whole = new Layout(group.map(rowOf));
-    if (group.length > 1 && whole.batch === 1 && whole.width <= budgetTokens) batches.push(group);
-    else alone.push(...group);
-  }
-  return [...batches, ...byLength(alone, (item) => lengthOf(rowOf(item)), budgetTokens)];
+  const together = byPrompt(items, rowOf).flatMap((group) => {
+    const { batch, width } = new Layout(group.map(rowOf));
+    return batch === 1 && width <= budgetTokens ? [group] : group.map((item) => [item]);
+  });
+  return runsOf(together, (group) => group.map(rowOf), budgetTokens).map((run) => run.flat());
 }
 
-function byLength<T>(
-  items: readonly T[],
-  length: (item: T) => number,
+/** Sets of rows that are run together: as many in each run as a budget of padded tokens has room for, or one; the longest first. */
+export function runsOf<T>(
+  sets: readonly T[],
+  rowsOf: (set: T) => readonly Row[],
   budgetTokens: number,
 ): T[][] {
-  const batches: T[][] = [];
-  let current: T[] = [];
-  for (const item of [...items].sort((a, b) => length(b) - length(a))) {
-    const widest = length(current[0] ?? item);
-    if (current.length > 0 && (current.length + 1) * widest > budgetTokens) {
-      batches.push(current);
-      current = [];
-    }
-    current.push(item);
+  const widths = new Map(sets.map((set) => [set, new Layout(rowsOf(set)).width]));
+  const runs: T[][] = [];
+  let room: Row[] = [];
+  for (const set of [...sets].sort((a, b) => widths.get(b)! - widths.get(a)!)) {
+    const rows = [...room, ...rowsOf(set)];
+    const { batch, width } = new Layout(rows);
+    const fits = room.length > 0 && batch * width <= budgetTokens;
+    if (fits) runs.at(-1)!.push(set);
+    else runs.push([set]);
+    room = fits ? rows : [...rowsOf(set)];
   }
-  if (current.length > 0) batches.push(current);
-  return batches;
+  return runs;
 }
 
-/** B and T of the run with the most work. */
-export function largestOf(runs: readonly (readonly Row[])[]): { batch: number; width: number } {
-  const layouts = runs.map((rows) => new Layout(rows));
-  return layouts.reduce((a, b) => (workOf(b.batch, b.width) > workOf(a.batch, a.width) ? b : a));
+/** B and T of the run with the most work that `runsOf` can make of at most `together` of these sets. */
+export function largestRun(
+  sets: readonly (readonly Row[])[],
+  together: number,
+  budgetTokens: number,
+): { batch: number; width: number } {
+  const runs = sets.map((rows) => {
+    const { batch, width } = new Layout(rows);
+    const room = Math.floor(budgetTokens / (batch * width));
+    return { batch: batch * Math.max(1, Math.min(together, room)), width };
+  });
+  return runs.reduce((a, b) => (workOf(b.batch, b.width) > workOf(a.batch, a.width) ? b : a));
 }
 
 /** Groups of rows whose lengths together fit a budget, longest first, each where there is room. */

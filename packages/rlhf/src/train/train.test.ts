@@ -24,7 +24,7 @@ import type {
   PipelineSpec,
 } from './pipeline.ts';
 import { logprobOf, Policy, PolicyTrainer } from './policy.ts';
-import type { RowStates } from './policy.ts';
+import type { PolicyOptions, RowStates } from './policy.ts';
 import type { PpoRecord } from './ppo.ts';
 import { featuresOf, rewardOf } from './reward.ts';
 
@@ -84,9 +84,10 @@ async function prepare(policy: Policy, random: Random): Promise<PreparedRanking[
 async function dpo(
   config: Partial<DpoConfig>,
   keeping: Keeping = {},
+  options: PolicyOptions = {},
 ): Promise<{ records: DpoRecord[]; result: Adapter; stopped?: Stop }> {
   const random = new Random(5);
-  const policy = new Policy(checkpoint, runtime);
+  const policy = new Policy(checkpoint, runtime, options);
   const prepared = await prepare(policy, random);
   const text = await policy.withTrunk(rowsOf(6, random));
   const whole = { ...dpoDefaults, lrPeak: 0.02, minSteps: 20, ...config };
@@ -250,6 +251,28 @@ describe('DPO', () => {
     expect(await steps({ minSteps: 2, epochs: 3, maxSteps: 7 })).toBe(7);
   });
 
+  it('learns from rankings run together what it learns from them one by one', async () => {
+    const run = vi.spyOn(PolicyTrainer.prototype, 'run');
+    const course = { minSteps: 3, chosenNll: 0.2, lrPeak: 0.01 };
+    const runs = async (options: PolicyOptions) => {
+      const before = run.mock.calls.length;
+      const { records, result } = await dpo(course, {}, options);
+      return { records, result, count: run.mock.calls.length - before };
+    };
+    const [together, alone] = [await runs({}), await runs({ budgetTokens: 1 })];
+    run.mockRestore();
+    // Three steps of four rankings, and one that only measures.
+    expect([together.count, alone.count]).toEqual([4, 16]);
+    for (const [i, { loss, margin, accuracy, kl }] of together.records.entries()) {
+      expect(loss).toBeCloseTo(alone.records[i]!.loss, 4);
+      expect(margin).toBeCloseTo(alone.records[i]!.margin, 4);
+      expect(kl).toBeCloseTo(alone.records[i]!.kl, 4);
+      // Before the first update all log-ratios are 0, or what rounding leaves of it.
+      if (i > 0) expect(accuracy).toBe(alone.records[i]!.accuracy);
+    }
+    expect(together.records[0]!.gradientNorm).toBeCloseTo(alone.records[0]!.gradientNorm, 4);
+  });
+
   it('sees every ranking of a set that its least steps do not hold, once', async () => {
     const random = new Random(6);
     const policy = new Policy(checkpoint, runtime);
@@ -266,8 +289,9 @@ describe('DPO', () => {
     const { records } = await collect(
       trainDpo(policy, prepared, [], { ...dpoDefaults, klStop: Infinity }),
     );
-    // What follows the last step is only measured.
-    const drawn = run.mock.calls.slice(0, 201).map(([[row]]) => row!.prompt.join());
+    // Two rows a pair, several pairs a run. What follows the last step is only measured.
+    const read = run.mock.calls.flatMap(([rows]) => rows.map(({ prompt }) => prompt.join()));
+    const drawn = read.filter((_, i) => i % 2 === 0).slice(0, 201);
     run.mockRestore();
     await policy.dispose();
     expect(records).toHaveLength(51);
