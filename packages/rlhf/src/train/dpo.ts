@@ -283,26 +283,21 @@ function joined(tasks: readonly Task[], prompts: number, config: DpoConfig) {
     readings.push(...task.readings.map((one) => ({ ...one, row: row + one.row })));
     rows.push(...task.rows);
   }
-  const ofPairs = <T>(of: (pair: (typeof pairs)[number]) => T) => pairs.map(of);
   const count = [pairs.length];
+  const [better, worse, weight] = [
+    pairs.map((pair) => pair.better),
+    pairs.map((pair) => pair.worse),
+    pairs.map((pair) => pair.weight),
+  ];
   return {
     rows,
     refSum: tasks.reduce((sum, task) => sum + task.refSum, 0),
     pairs,
     feeds: {
       ...readingFeeds(rows, readings),
-      better: int64(
-        count,
-        ofPairs(({ better }) => better),
-      ),
-      worse: int64(
-        count,
-        ofPairs(({ worse }) => worse),
-      ),
-      pairWeight: float32(
-        count,
-        ofPairs(({ weight }) => weight),
-      ),
+      better: int64(count, better),
+      worse: int64(count, worse),
+      pairWeight: float32(count, weight),
       textWeight: float32([textWeight.length], textWeight),
     },
   };

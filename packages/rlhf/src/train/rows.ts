@@ -219,14 +219,14 @@ export function runsOf<T>(
 ): T[][] {
   const widths = new Map(sets.map((set) => [set, new Layout(rowsOf(set)).width]));
   const runs: T[][] = [];
-  let room: Row[] = [];
+  let taken: readonly Row[] = [];
   for (const set of [...sets].sort((a, b) => widths.get(b)! - widths.get(a)!)) {
-    const rows = [...room, ...rowsOf(set)];
+    const rows = [...taken, ...rowsOf(set)];
     const { batch, width } = new Layout(rows);
-    const fits = room.length > 0 && batch * width <= budgetTokens;
+    const fits = taken.length > 0 && batch * width <= budgetTokens;
     if (fits) runs.at(-1)!.push(set);
     else runs.push([set]);
-    room = fits ? rows : [...rowsOf(set)];
+    taken = fits ? rows : rowsOf(set);
   }
   return runs;
 }
