@@ -24,7 +24,7 @@ beforeAll(async () => {
   data = await mkdtemp(join(tmpdir(), 'rapport-training-'));
   const small = { seed: 1, arena: { prompts: 2, maxTokens: 16 } };
   long = join(data, 'long.json');
-  const many = { iterations: 6, promptsPerIteration: 4, maxTokens: 24 };
+  const many = { iterations: 16, promptsPerIteration: 4, maxTokens: 24 };
   const settings = {
     ...small,
     ppo: many,
