@@ -16,6 +16,8 @@ let data: string;
 let adapter: string;
 /** Settings of a run that is long enough to be killed in the middle, and of one that does not end by itself. */
 let long: string;
+/** The same with more steps of DPO: as a warm start they would end the run by its guards. */
+let longDpo: string;
 let endless: string;
 
 beforeAll(async () => {
@@ -33,6 +35,9 @@ beforeAll(async () => {
     sft: { epochs: 20, batch: 4 },
   };
   await writeFile(long, JSON.stringify(settings));
+  longDpo = join(data, 'long-dpo.json');
+  const dpo = { minSteps: 160, maxSteps: 160 };
+  await writeFile(longDpo, JSON.stringify({ ...settings, dpo }));
   endless = join(data, 'endless.json');
   await writeFile(endless, JSON.stringify({ ...small, ppo: { ...many, iterations: 10_000 } }));
   const votes = join(data, 'votes.jsonl');
@@ -106,7 +111,8 @@ describe.each([
   ['sft', 'sft'],
 ])('kill -9 in the middle of %s', (method, stage) => {
   test('leaves the run failed; resumed, it ends with the adapter of a run that was left alone', async () => {
-    const whole = await rapport(...train(method, long));
+    const settings = method === 'dpo' ? longDpo : long;
+    const whole = await rapport(...train(method, settings));
     expect(whole.code, whole.said).toBe(0);
     expect(whole.json).toMatchObject({
       run: expect.any(String),
@@ -118,7 +124,7 @@ describe.each([
     expect((whole.json['evaluation'] as { scale: number }).scale).toBeGreaterThan(0);
     adapter = folderOf(whole.json['run'] as string, 1);
     const before = (await rapport('release', 'list', '--json')).json;
-    const killed = await run(train(method, long), (said, child) => {
+    const killed = await run(train(method, settings), (said, child) => {
       if (stepsOf(stage, said).length >= 3) child.kill('SIGKILL');
     });
     expect(killed.signal).toBe('SIGKILL');
