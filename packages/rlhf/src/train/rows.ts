@@ -157,7 +157,7 @@ export class Layout<R extends Row = Row> {
       for (let g = 0; g < groups; g++) {
         const first = (sequence * groups + g) * width;
         for (let t = 0; t < lengthOf(row); t++) {
-          const at = t < common ? t : start + t - common;
+          const at = this.index(i, t) - sequence * width;
           const line = (first + at) * width;
           data.fill(0, line, line + Math.min(t + 1, common));
           if (t >= common) data.fill(0, line + start, line + at + 1);
