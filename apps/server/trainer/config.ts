@@ -66,6 +66,7 @@ const kto: RulesOf<'kto'> = {
   epochs: count,
   maxSteps: count,
   batch: count,
+  mismatched: count,
   focus: amount,
   warmupSteps: whole,
 };

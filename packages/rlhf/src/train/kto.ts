@@ -52,6 +52,8 @@ export interface KtoConfig extends LoraConfig, Limits {
   readonly epochs: number;
   readonly maxSteps: number;
   readonly batch: number;
+  /** Mismatched prompts and replies that the reference point of a step is estimated from. */
+  readonly mismatched: number;
   /** κ of `tokenWeights`, as for DPO. */
   readonly focus: number;
   readonly warmupSteps: number;
@@ -67,6 +69,7 @@ export const ktoDefaults: KtoConfig = {
   epochs: 4,
   maxSteps: 50,
   batch: 8,
+  mismatched: 4,
   focus: 0.7,
   warmupSteps: 3,
   ptxBalance: 0,
@@ -110,8 +113,8 @@ interface Mismatched {
   readonly refSum: number;
 }
 
-/** Of these the reference point is estimated, a batch at each step: more would only take longer to read. */
-const MOST_MISMATCHED = 32;
+/** Steps take turns at this many mismatched rows: more would only take longer to read. */
+const MOST_MISMATCHED = 16;
 
 /**
  * Trains an adapter from zero, or from where `keeping` says; yields a record per step, returns the adapter. One more pass
@@ -185,8 +188,9 @@ export async function* trainKto(
     for (let step = course.step; step <= of; step++) {
       signal?.throwIfAborted();
       const batch = course.draw(tasks, config.batch, 1);
-      const others = batch.map(
-        (_, i) => mismatched[(step * config.batch + i) % mismatched.length]!,
+      const others = Array.from(
+        { length: Math.min(config.mismatched, mismatched.length) },
+        (_, i) => mismatched[(step * config.mismatched + i) % mismatched.length]!,
       );
       const rows = others.map(({ row }) => row);
       const now = await policy.scoresAs(rows, adapter, logprobOf, { signal });

@@ -20,7 +20,7 @@ export interface MixOptions {
 }
 
 /**
- * g + γ·g_CE(ordinary text), in place, γ chosen by the balance (rlhf.md: γ = 27.8 is not portable).
+ * g + γ·g_CE(ordinary text), in place, γ chosen by the balance (InstructGPT's 27.8 belongs to its own gradients).
  * `idle`: feeds under which the trainer's own loss weighs nothing. Returns ‖g‖, ‖g_ptx‖, γ, what
  * came of the balance and the text's loss.
  */

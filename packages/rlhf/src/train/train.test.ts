@@ -383,7 +383,7 @@ describe('KTO', () => {
   it('begins at half the weight of a thumb, and takes z from mismatched replies', async () => {
     const policy = new Policy(checkpoint, runtime);
     const thumbs = tasteful(12, new Random(8), (i) => i < 9);
-    const course = { lrPeak: 0.03, batch: 12, epochs: 2, warmupSteps: 1, ptxBalance: 0 };
+    const course = { lrPeak: 0.03, batch: 12, mismatched: 12, epochs: 2, warmupSteps: 1 };
     const config = { ...ktoDefaults, ...course, klStop: Infinity };
     const saved: CourseState[] = [];
     const save = (state: CourseState) => Promise.resolve(void saved.push(state));
