@@ -5,7 +5,6 @@ import {
   AdamW,
   crossEntropy,
   dpoDefaults,
-  logprobOf,
   newAdapter,
   Policy,
   trainDpo,
@@ -114,10 +113,10 @@ async function course(policy: Policy, pairs: number, epochs: number): Promise<Tr
     });
   });
   const read = await policy.withTrunk(rows.flat());
-  const refSums = (await policy.score(read, null)).map(logprobOf);
+  const refLogprobs = (await policy.score(read, null)).map(({ logprobs }) => logprobs);
   const rankings = rows.map((_, pair) => ({
     rows: read.slice(2 * pair, 2 * pair + 2),
-    refSums: refSums.slice(2 * pair, 2 * pair + 2),
+    refLogprobs: refLogprobs.slice(2 * pair, 2 * pair + 2),
     ranks: [1, 2],
   }));
   const config = { ...dpoDefaults, epochs, minSteps: 1, chosenNll: 0 };

@@ -1,7 +1,7 @@
 // Training on graphics (here an adapter in software): one seed gives one adapter, by the losses of the processor.
 import { expect, test } from 'vitest';
 import type { Runtime } from '@rapport/core';
-import { dpoDefaults, logprobOf, Policy, trainDpo } from '@rapport/rlhf';
+import { dpoDefaults, Policy, trainDpo } from '@rapport/rlhf';
 import { startBackend } from '../../apps/web/src/workers/backend.ts';
 import { hasAdapter } from '../support/graphics.ts';
 import { tinyCheckpoint } from '../support/tiny-in-browser.ts';
@@ -21,8 +21,8 @@ async function learn(runtime: Runtime) {
       [7, 61, 2],
     ].map((reply) => ({ prompt, reply })),
   );
-  const refSums = (await policy.score(rows, null)).map(logprobOf);
-  const run = trainDpo(policy, [{ rows, refSums, ranks }], [], config);
+  const refLogprobs = (await policy.score(rows, null)).map(({ logprobs }) => logprobs);
+  const run = trainDpo(policy, [{ rows, refLogprobs, ranks }], [], config);
   const losses: number[] = [];
   for (;;) {
     const next = await run.next();

@@ -42,13 +42,12 @@ const row = (question: string, answer: string): Row => ({
   }),
   reply: [...tokenizer.encode(answer), tokenizer.endOfTurn],
 });
-const sum = (x: ArrayLike<number>) => Array.from(x).reduce((a, b) => a + b, 0);
 let replies: Row[];
 
 it('the first loss of DPO is ln 2', async () => {
   const rows = await policy.withTrunk(replies);
-  const refSums = (await policy.score(rows, null)).map(({ logprobs }) => sum(logprobs));
-  const run = trainDpo(policy, [{ rows, refSums, ranks: [2, 1, 3] }], [], {
+  const refLogprobs = (await policy.score(rows, null)).map(({ logprobs }) => logprobs);
+  const run = trainDpo(policy, [{ rows, refLogprobs, ranks: [2, 1, 3] }], [], {
     ...dpoDefaults,
     minSteps: 1,
     maxSteps: 1,

@@ -9,7 +9,6 @@ import {
   type Tokenizer,
 } from '@rapport/core';
 import {
-  creditOf,
   cutTo,
   documentRow,
   dpoDefaults,
@@ -29,13 +28,14 @@ import {
   shrinkAdapter,
   Speaker,
   thumbGroups,
+  tokenScores,
   thumbsOf,
   trainDpo,
   trainKto,
   trainPpo,
   trainReward,
+  withFairEnds,
   withoutCommonEnds,
-  withoutUnequalEnds,
   type CourseState,
   type PpoState,
   type PreparedRanking,
@@ -44,7 +44,6 @@ import {
   type Row,
   type RowScore,
   type Thumb,
-  type TokenCredit,
   type Trained,
   type TrunkRow,
 } from '@rapport/rlhf';
@@ -91,13 +90,13 @@ export interface Shelf {
   save(name: Kept, value: unknown): Promise<void>;
 }
 
-/** Rows with their trunk output, and Σ log π_ref of each reply. */
+/** Rows with their trunk output, and log π_ref of each token of the replies. */
 interface ReadRows {
   rows: readonly TrunkRow[];
-  refSums: readonly number[];
+  refLogprobs: readonly Float32Array[];
   /** Of what is ranked, where there is any: a reward model, and what it finds in each token of the replies. */
   reward?: RewardModel;
-  tokens?: readonly TokenCredit[];
+  scores?: readonly Float64Array[];
 }
 
 /** What DPO or KTO came to, after so many steps. */
@@ -129,9 +128,10 @@ export async function* teach(
     const rankings =
       method === 'kto'
         ? []
-        : rankingsOf(short(lessons), tokenizer)
-            .flatMap((ranking) => fitted(ranking, room))
-            .map((ranking) => withoutUnequalEnds(ranking, endOfTurn));
+        : withFairEnds(
+            rankingsOf(short(lessons), tokenizer).flatMap((ranking) => fitted(ranking, room)),
+            endOfTurn,
+          );
     const thumbs =
       method === 'kto' ? thumbsOf(short(lessons).flatMap(asVotes), tokenizer).map(cut) : [];
     const groups = thumbGroups(withoutCommonEnds(thumbs, endOfTurn));
@@ -141,10 +141,11 @@ export async function* teach(
     const rows = [...votes, ...rankings.flatMap(rowsOf), ...measured.rows, ...text].map(cut);
     const ranked = method === 'kto' ? groups.map(asRanked) : rankings;
     const earlier = await shelf.load<ReadRows>('read');
-    // Earlier versions read other rows.
-    const isSame = earlier?.rows.length === rows.length;
+    // Earlier versions read other rows, or kept less of them.
+    const isSame = earlier?.refLogprobs?.length === rows.length;
     const kept = isSame ? earlier : yield* reader.all(rows, ranked, shelf);
-    const { rows: read, refSums, tokens } = kept;
+    const { rows: read, refLogprobs, scores } = kept;
+    const refSums = refLogprobs.map((logprobs) => logprobOf({ logprobs }));
     const reward = method === 'ppo' ? kept.reward : undefined;
 
     const judged = read.slice(0, rows.length - measured.rows.length - text.length);
@@ -168,7 +169,7 @@ export async function* teach(
           )
         : trainDpo(
             policy,
-            regroup(rankings, judged, refSums, tokens),
+            regroup(rankings, judged, refLogprobs, scores),
             mixed,
             { ...dpoDefaults, ...course.dpo, seed },
             signal,
@@ -306,8 +307,8 @@ class Reader {
     const replies = compared.reduce((n, one) => n + one.replies.length, 0);
     const done: ReadRows = {
       rows: read,
-      refSums: scores.map(logprobOf),
-      ...(reward && { reward, tokens: creditsIn(scores, reward, replies) }),
+      refLogprobs: scores.map(({ logprobs }) => logprobs),
+      ...(reward && { reward, scores: tokenScoresIn(scores, reward, replies) }),
     };
     await shelf.save('read', done);
     return done;
@@ -375,25 +376,29 @@ function featuresIn(rankings: readonly Ranked[], scores: readonly RowScore[]) {
 }
 
 /** What the reward model finds in the tokens of the first `count` rows; nothing where it cannot tell them apart. */
-const creditsIn = (scores: readonly RowScore[], reward: RewardModel, count: number) =>
-  scores.slice(0, count).flatMap((score) => creditOf(reward, score) ?? []);
+const tokenScoresIn = (scores: readonly RowScore[], reward: RewardModel, count: number) =>
+  scores
+    .slice(0, count)
+    .map((score) => tokenScores(reward, score))
+    .filter((one) => one !== undefined);
 
 const rowsOf = ({ prompt, replies }: Ranking): Row[] => replies.map((reply) => ({ prompt, reply }));
 
 function regroup(
   rankings: readonly Ranking[],
   rows: readonly TrunkRow[],
-  refSums: readonly number[],
-  tokens: readonly TokenCredit[] = [],
+  refLogprobs: readonly Float32Array[],
+  scores: readonly Float64Array[] = [],
 ): PreparedRanking[] {
   let at = 0;
-  return rankings.map(({ replies, ranks }) => {
+  return rankings.map(({ replies, ranks, ends }) => {
     const [start, end] = [at, (at += replies.length)];
     return {
       rows: rows.slice(start, end),
-      refSums: refSums.slice(start, end),
-      tokens: tokens.slice(start, end),
+      refLogprobs: refLogprobs.slice(start, end),
+      scores: scores.slice(start, end),
       ranks,
+      ends,
     };
   });
 }

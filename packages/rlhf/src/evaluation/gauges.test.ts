@@ -49,8 +49,8 @@ describe('golden pairs', () => {
         { prompt, reply: chosen },
       ]);
       const scores = await policy.score(rows, null);
-      const refSums = scores.map(({ logprobs }) => logprobs.reduce((a, b) => a + b, 0));
-      rankings.push({ rows, refSums, ranks: [1, 2] });
+      const refLogprobs = scores.map(({ logprobs }) => logprobs);
+      rankings.push({ rows, refLogprobs, ranks: [1, 2] });
     }
     const run = trainDpo(policy, rankings, [], { ...dpoDefaults, lrPeak: 0.02, seed: 1 });
     let next = await run.next();

@@ -14,9 +14,9 @@ import { logprobOf } from './policy.ts';
 import type { Policy } from './policy.ts';
 import type { LossParts, PolicyOutputs } from './policy-graph.ts';
 import { pairsOf } from './rankings.ts';
-import type { Pair } from './rankings.ts';
+import type { EndWeights, Pair } from './rankings.ts';
 import { plainReading, readingFeeds, readingOf } from './readings.ts';
-import type { Reading, TokenCredit } from './readings.ts';
+import type { Reading } from './readings.ts';
 import { largestRun, runsOf } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
 import { endStep, mixText } from './step.ts';
@@ -77,11 +77,13 @@ export const dpoDefaults: DpoConfig = {
 /** A ranking whose rows have their trunk output and what the reference says of them. */
 export interface PreparedRanking {
   readonly rows: readonly TrunkRow[];
-  /** Σ log π_ref(reply), one per row. */
-  readonly refSums: readonly number[];
+  /** log π_ref of each token of the reply, one array a row. */
+  readonly refLogprobs: readonly Float32Array[];
   readonly ranks: readonly number[];
-  /** One per row, where a reward model tells tokens apart. */
-  readonly tokens?: readonly TokenCredit[] | undefined;
+  /** What each token brought (`tokenScores`), one array a row, where a reward model tells tokens apart. */
+  readonly scores?: readonly Float64Array[] | undefined;
+  /** As in `Ranking`. */
+  readonly ends?: readonly EndWeights[] | undefined;
 }
 
 export interface DpoRecord {
@@ -226,7 +228,7 @@ export function dpoSteps(
 }
 
 function taskOf(
-  { rows, refSums, ranks, tokens }: PreparedRanking,
+  { rows, refLogprobs, ranks, scores, ends }: PreparedRanking,
   { focus, lengthNormalised }: DpoConfig,
 ): Task[] {
   const all = pairsOf(ranks);
@@ -235,21 +237,21 @@ function taskOf(
   );
   if (all.length === 0) return [];
   const top = Math.min(...kept.map((i) => ranks[i]!));
-  const readings = [focus, -focus].flatMap((kappa) =>
-    kept.map((i, place) => {
-      const weight = lengthNormalised ? 1 / rows[i]!.reply.length : 1;
-      return readingOf(rows[i]!, place, {
-        refSum: refSums[i]!,
-        credit: tokens?.[i],
-        kappa,
-        weight,
-      });
-    }),
+  const readings = (['better', 'worse'] as const).flatMap((side) =>
+    kept.map((i, place) =>
+      readingOf(place, {
+        refLogprobs: refLogprobs[i]!,
+        scores: scores?.[i],
+        kappa: side === 'better' ? focus : -focus,
+        weight: lengthNormalised ? 1 / rows[i]!.reply.length : 1,
+        end: ends?.[i]?.[side] ?? 1,
+      }),
+    ),
   );
   return [
     {
       rows: kept.map((i) => rows[i]!),
-      refSum: kept.reduce((sum, i) => sum + refSums[i]!, 0),
+      refSum: kept.reduce((sum, i) => sum + logprobOf({ logprobs: refLogprobs[i]! }), 0),
       readings,
       best: kept.map((i) => ranks[i] === top),
       pairs: all.map(({ better, worse }) => ({

@@ -13,7 +13,7 @@ import { stopFor, tokensSpoken } from './guards.ts';
 import type { Limits, Trained } from './guards.ts';
 import { ktoDefaults, trainKto } from './kto.ts';
 import type { KtoRecord } from './kto.ts';
-import { logprobOf, Policy } from './policy.ts';
+import { Policy } from './policy.ts';
 import { sftDefaults, trainSft } from './sft.ts';
 import type { SftRecord } from './sft.ts';
 
@@ -57,8 +57,8 @@ async function teach(
       const prepared = [];
       for (const pair of pairs) {
         const rows = await policy.withTrunk(pair);
-        const refSums = await policy.scoresAs(rows, null, logprobOf);
-        prepared.push({ rows, refSums, ranks: [1, 2] });
+        const refLogprobs = (await policy.score(rows, null)).map(({ logprobs }) => logprobs);
+        prepared.push({ rows, refLogprobs, ranks: [1, 2] });
       }
       const size = { promptsPerStep: 8, minSteps: steps, maxSteps: steps };
       const whole = { ...dpoDefaults, ...size, ...config };

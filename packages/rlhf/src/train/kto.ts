@@ -13,8 +13,8 @@ import type { Limits, Stop, Trained } from './guards.ts';
 import { logprobOf } from './policy.ts';
 import type { Policy } from './policy.ts';
 import { plainReading, readingFeeds, readingOf } from './readings.ts';
-import type { Reading, TokenCredit } from './readings.ts';
-import { creditOf } from './reward.ts';
+import type { Reading } from './readings.ts';
+import { tokenScores } from './reward.ts';
 import type { RewardModel } from './reward.ts';
 import { batchesOf } from './rows.ts';
 import type { Row, TrunkRow } from './rows.ts';
@@ -103,8 +103,10 @@ export interface KtoRecord {
 interface Task {
   readonly good: boolean;
   readonly row: TrunkRow;
-  readonly refSum: number;
-  readonly credit: TokenCredit | undefined;
+  /** log π_ref of each token. */
+  readonly refLogprobs: Float32Array;
+  /** What each token brought, where a reward model tells them apart. */
+  readonly scores: Float64Array | undefined;
 }
 
 /** A prompt with another prompt's reply: how much the policy has gained on such says how far it has moved. */
@@ -203,8 +205,8 @@ export async function* trainKto(
         const out = await trainer.run(rows, adapter, feedsOf(part, z, batch.length), gradients);
         loss += Number(out['votes']!.data[0]);
         const logratios = out['logratios']!.data as Float32Array;
-        drift += part.reduce((sum, { refSum }) => sum + refSum, 0);
-        drift -= logprobOf({ logprobs: out['logprobs']!.data as Float32Array });
+        drift += part.reduce((sum, { refLogprobs }) => sum + sumOf(refLogprobs), 0);
+        drift -= sumOf(out['logprobs']!.data as Float32Array);
         implicitRewards(logratios, config.beta).forEach((reward, i) =>
           rewards[part[i]!.good ? 'up' : 'down'].push(reward),
         );
@@ -256,11 +258,13 @@ function marginOf({ up, down }: { up: readonly number[]; down: readonly number[]
 
 /** A good reply is read for what speaks for it, a bad one for what speaks against it. */
 const readingFor = (
-  { row, refSum, credit, good }: Task,
+  { refLogprobs, scores, good }: Task,
   place: number,
   weight: number,
   { focus }: KtoConfig,
-): Reading => readingOf(row, place, { refSum, credit, kappa: good ? focus : -focus, weight });
+): Reading => readingOf(place, { refLogprobs, scores, kappa: good ? focus : -focus, weight });
+
+const sumOf = (logprobs: Float32Array): number => logprobOf({ logprobs });
 
 /** Trunk outputs and reference sums of each thumb, and of mismatched prompts and replies. */
 async function prepare(
@@ -276,7 +280,7 @@ async function prepare(
   const said = await policy.scoresAs(
     rows,
     null,
-    (score) => ({ refSum: logprobOf(score), credit: reward && creditOf(reward, score) }),
+    (score) => ({ refLogprobs: score.logprobs, scores: reward && tokenScores(reward, score) }),
     { signal },
   );
   const refSums = await policy.scoresAs(others, null, logprobOf, { signal });

@@ -17,7 +17,7 @@ import type { PolicyOptions, RowScore, RowStates } from './policy.ts';
 import type { AdapterPlace } from './policy-graph.ts';
 import { ppoDefaults, trainPpo } from './ppo.ts';
 import type { PpoConfig, PpoRecord, PpoState } from './ppo.ts';
-import { pairsOf, withoutCommonEnds, withoutUnequalEnds } from './rankings.ts';
+import { pairsOf, withFairEnds, withoutCommonEnds } from './rankings.ts';
 import type { Ranking } from './rankings.ts';
 import { nll, nllGrowth, NLL_LIMIT, scaleWithin } from './scale-within.ts';
 import { featuresOf, rewardOf, tellsTokens, tokenScores, trainReward } from './reward.ts';
@@ -155,8 +155,7 @@ export async function* runPipeline(
     // Where none tells anything, what learns from them says so.
     const read = telling.length > 0 ? telling : spec.rankings;
     // SFT copies the best reply, its end included; the others compare.
-    const rankings =
-      spec.method === 'sft' ? read : read.map((ranking) => withoutUnequalEnds(ranking, endOfTurn));
+    const rankings = spec.method === 'sft' ? read : withFairEnds(read, endOfTurn);
     const flat = rankings.flatMap(({ prompt, replies }) =>
       replies.map((reply): Row => ({ prompt, reply })),
     );
@@ -261,7 +260,7 @@ export async function* runPipeline(
 export const reinforces = (method: PipelineMethod): boolean =>
   method === 'ppo' || method === 'rloo';
 
-type Prepared = PreparedRanking & RankedReplies & { readonly refLogprobs: readonly Float32Array[] };
+type Prepared = PreparedRanking & RankedReplies;
 
 /** Rankings with what the reward model finds in each token: the base reads their rows once more, since states are not kept. */
 async function withCredit(
@@ -274,10 +273,7 @@ async function withCredit(
   const scored: Prepared[] = [];
   for (const ranking of prepared) {
     const scores = await policy.statesAs(ranking.rows, scoresOf, signal);
-    const tokens = scores.flatMap((scores, i) =>
-      scores ? [{ scores, refLogprobs: ranking.refLogprobs[i]! }] : [],
-    );
-    scored.push({ ...ranking, tokens });
+    scored.push({ ...ranking, scores: scores.filter((one) => one !== undefined) });
   }
   return scored;
 }
@@ -444,15 +440,15 @@ function regroup(
   seen: readonly Seen[],
 ): Prepared[] {
   let at = 0;
-  return rankings.map(({ prompt, replies, ranks }) => {
+  return rankings.map(({ prompt, replies, ranks, ends }) => {
     const [start, end] = [at, (at += replies.length)];
     const mine = seen.slice(start, end);
     return {
       rows: rows.slice(start, end),
       replies: mine.map(({ features }) => features),
       refLogprobs: mine.map(({ logprobs }) => logprobs),
-      refSums: mine.map(logprobOf),
       ranks,
+      ends,
       prompt: promptKey({ prompt }),
     };
   });

@@ -1,38 +1,44 @@
 import { describe, expect, it } from 'vitest';
 import { thumbGroups } from './kto.ts';
-import { withoutCommonEnds, withoutUnequalEnds } from './rankings.ts';
+import { withFairEnds, withoutCommonEnds } from './rankings.ts';
 
 const END = 2;
 
 describe('ends of ranked replies', () => {
+  const ranking = (ranks: number[], ...replies: number[][]) => ({ prompt: [5], replies, ranks });
+
   it('stay where every reply ended by itself', () => {
-    const ranking = {
-      prompt: [5],
-      replies: [
-        [7, END],
-        [8, 9, END],
-      ],
-      ranks: [1, 2],
-    };
-    expect(withoutUnequalEnds(ranking, END)).toEqual(ranking);
+    const whole = [ranking([1, 2], [7, END], [8, 9, END])];
+    expect(withFairEnds(whole, END)).toEqual(whole);
   });
 
   it('go where one was cut, so that not ending is never what was preferred', () => {
-    const ranking = {
-      prompt: [5],
-      replies: [
-        [7, END],
-        [8, 9, 9],
-        [6, END],
-      ],
-      ranks: [2, 1, 3],
-    };
-    expect(withoutUnequalEnds(ranking, END).replies).toEqual([[7], [8, 9, 9], [6]]);
+    const [cut, whole] = withFairEnds(
+      [ranking([2, 1, 3], [7, END], [8, 9, 9], [6, END]), ranking([1, 2], [7, END], [8, 9, END])],
+      END,
+    );
+    expect(cut).toEqual(ranking([2, 1, 3], [7], [8, 9, 9], [6]));
+    expect(whole!.replies).toEqual([
+      [7, END],
+      [8, 9, END],
+    ]);
+  });
+
+  it('count for the better reply alone where better ones end more often', () => {
+    // All better replies of all pairs ended, and a third and a half of the worse ones.
+    const short = ranking([1, 2, 3], [7, END], [6, END], [8, 9, 9]);
+    const long = ranking([1, 2, 2], [4, END], [3, 3, END], [8, 8, 9]);
+    const [first, second] = withFairEnds([short, long], END);
+    const kept = 1 - (1 / 3 + 1 / 2) / 2;
+    const praised = { better: expect.closeTo(kept, 12) as number, worse: 0 };
+    const other = { better: 1, worse: 1 };
+    expect(first).toEqual({ ...short, ends: [praised, praised, other] });
+    expect(second!.ends).toEqual([praised, praised, other]);
   });
 
   it('stay where the reply is nothing else', () => {
-    const ranking = { prompt: [5], replies: [[END], [8, 9]], ranks: [2, 1] };
-    expect(withoutUnequalEnds(ranking, END).replies).toEqual([[END], [8, 9]]);
+    const bare = ranking([2, 1], [END], [8, 9]);
+    expect(withFairEnds([bare], END)).toEqual([bare]);
   });
 });
 

@@ -6,6 +6,14 @@ export interface Ranking {
   /** With the end-of-turn token where the reply ended by itself. */
   readonly replies: readonly (readonly number[])[];
   readonly ranks: readonly number[];
+  /** One per reply; 1 and 1 where none are given. */
+  readonly ends?: readonly EndWeights[];
+}
+
+/** What the last token of a reply weighs where it is the better one of a pair, and where it is the worse. */
+export interface EndWeights {
+  readonly better: number;
+  readonly worse: number;
 }
 
 /** Numbers of two replies of a ranking. */
@@ -22,13 +30,38 @@ export function pairsOf(ranks: readonly number[]): Pair[] {
 }
 
 /**
- * A ranking in which a reply was cut at its limit says nothing of where replies should end: with the end-of-turn token
- * left to the others, whatever is preferred to them would be paid for not ending (docs/log.md). Their ends go.
+ * Where a reply of a ranking was cut at its limit, the end-of-turn token stands in some of its replies only, and whatever is
+ * preferred to those would be paid for not ending (docs/log.md). Such ends go, unless better replies end more often than worse
+ * ones: that says where replies should end. Then they count for the better reply, by the share of it that worse ones have not,
+ * and not against the worse.
  */
-export function withoutUnequalEnds(ranking: Ranking, endOfTurn: number): Ranking {
-  if (ranking.replies.every((reply) => reply.at(-1) === endOfTurn)) return ranking;
-  return { ...ranking, replies: ranking.replies.map((reply) => withoutEnd(reply, endOfTurn)) };
+export function withFairEnds(rankings: readonly Ranking[], endOfTurn: number): Ranking[] {
+  const ended = (reply: readonly number[]) => reply.at(-1) === endOfTurn;
+  let [ofBetter, ofWorse] = [0, 0];
+  for (const { replies, ranks } of rankings) {
+    const pairs = pairsOf(ranks);
+    for (const { better, worse } of pairs) {
+      ofBetter += Number(ended(replies[better]!)) / pairs.length;
+      ofWorse += Number(ended(replies[worse]!)) / pairs.length;
+    }
+  }
+  const kept = shareKept(ofBetter, ofWorse);
+  return rankings.map((ranking) => {
+    const { replies } = ranking;
+    if (replies.every(ended)) return ranking;
+    if (kept === 0) {
+      return { ...ranking, replies: replies.map((reply) => withoutEnd(reply, endOfTurn)) };
+    }
+    const ends = replies.map((reply) =>
+      ended(reply) ? { better: kept, worse: 0 } : { better: 1, worse: 1 },
+    );
+    return { ...ranking, ends };
+  });
 }
+
+/** Of the ends that good replies have, the share that bad ones have not. */
+const shareKept = (ofGood: number, ofBad: number): number =>
+  ofBad < ofGood ? 1 - ofBad / ofGood : 0;
 
 /**
  * Ends that good and bad replies have alike say nothing: only as many stay as good ones have more, spread evenly. Punished
@@ -42,7 +75,7 @@ export function withoutCommonEnds<T extends Judged>(
   const shareOf = (kind: readonly T[]) => kind.filter(ended).length / Math.max(1, kind.length);
   const ofGood = shareOf(thumbs.filter(({ good }) => good));
   const ofBad = shareOf(thumbs.filter(({ good }) => !good));
-  const kept = ofBad < ofGood ? 1 - ofBad / ofGood : 0;
+  const kept = shareKept(ofGood, ofBad);
   let seen = 0;
   return thumbs.map((thumb) => {
     if (!ended(thumb)) return thumb;

@@ -14,31 +14,31 @@ export interface Reading {
   readonly refSum: number;
 }
 
-/** A reply's tokens: what each brought by a reward model (`tokenScores`), and log π_ref of each. */
-export interface TokenCredit {
-  readonly scores: Float64Array;
-  readonly refLogprobs: Float32Array;
-}
-
 /**
- * A row's reading with its tokens weighed by `tokenWeights`, or all alike where κ is 0 or nothing is known of them. `weight`: of
- * each token on average; one over their number makes the reading a mean.
+ * A reply's reading with its tokens weighed by `tokenWeights`, or all alike where κ is 0 or nothing is known of them.
+ *
+ * `refLogprobs`: log π_ref of each token. `scores`: what each brought (`tokenScores`). `weight`: of each token on average; one
+ * over their number makes the reading a mean. `end`: of the last token beside that.
  */
 export function readingOf(
-  row: Row,
-  place: number,
+  row: number,
   given: {
-    readonly refSum: number;
-    readonly credit: TokenCredit | undefined;
+    readonly refLogprobs: Float32Array;
+    readonly scores: Float64Array | undefined;
     readonly kappa: number;
     readonly weight?: number;
+    readonly end?: number;
   },
 ): Reading {
-  const { refSum, credit, kappa, weight = 1 } = given;
-  if (!credit || kappa === 0) return plainReading(row, place, refSum, weight);
-  const weights = tokenWeights(credit.scores, kappa).map((one) => one * weight);
-  const weighed = weights.reduce((sum, one, t) => sum + one * credit.refLogprobs[t]!, 0);
-  return { row: place, weights, refSum: weighed };
+  const { refLogprobs, scores, kappa, weight = 1, end = 1 } = given;
+  const last = refLogprobs.length - 1;
+  const telling = scores && kappa !== 0 ? tokenWeights(scores, kappa) : undefined;
+  const weights = Float32Array.from(
+    refLogprobs,
+    (_, t) => (telling?.[t] ?? 1) * weight * (t === last ? end : 1),
+  );
+  const refSum = weights.reduce((sum, one, t) => sum + one * refLogprobs[t]!, 0);
+  return { row, weights, refSum };
 }
 
 /** A row's reading with all tokens alike. */

@@ -6,8 +6,7 @@ import { Random, RapportError } from '@rapport/core';
 import { rewardReport } from '../evaluation/reward-report.ts';
 import type { RewardReport } from '../evaluation/reward-report.ts';
 import { pairsOf } from './rankings.ts';
-import type { RowScore, RowStates } from './policy.ts';
-import type { TokenCredit } from './readings.ts';
+import type { RowStates } from './policy.ts';
 import { dot } from '../optim/lbfgs.ts';
 import { fitHead } from './reward-head.ts';
 import type { HeadOptions, RankedFeatures } from './reward-head.ts';
@@ -152,12 +151,6 @@ export function tokenScores(
 /** Whether `tokenScores` says anything by this model. */
 export const tellsTokens = ({ readout, heldOut }: RewardModel): boolean =>
   readout === 'mean' && heldOut.logLoss < Math.LN2;
-
-/** What the reward model finds in each token of a reply as the reference scored it; undefined as `tokenScores`. */
-export function creditOf(reward: RewardModel, score: RowScore): TokenCredit | undefined {
-  const scores = tokenScores(reward, score);
-  return scores && { scores, refLogprobs: score.logprobs };
-}
 
 /** What is kept of a reply's hidden states: their mean over its tokens, and the last one. */
 export function featuresOf({ hidden, tokens }: RowStates): ReplyFeatures {

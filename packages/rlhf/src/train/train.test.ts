@@ -70,13 +70,13 @@ async function collect<R, T>(run: AsyncGenerator<R, T>): Promise<{ records: R[];
 
 const sum = (x: ArrayLike<number>) => Array.from(x).reduce((a, b) => a + b, 0);
 
-/** Twelve rankings with their trunk outputs and reference sums. */
+/** Twelve rankings with their trunk outputs and what the reference says. */
 async function prepare(policy: Policy, random: Random): Promise<PreparedRanking[]> {
   const prepared: PreparedRanking[] = [];
   for (const { prompt, replies, ranks } of rankings(12, random)) {
     const rows = await policy.withTrunk(replies.map((reply) => ({ prompt, reply })));
     const scores = await policy.score(rows, null);
-    prepared.push({ rows, ranks, refSums: scores.map((s) => sum(s.logprobs)) });
+    prepared.push({ rows, ranks, refLogprobs: scores.map(({ logprobs }) => logprobs) });
   }
   return prepared;
 }
@@ -282,7 +282,7 @@ describe('DPO', () => {
     );
     const prepared = pairs.map(({ ranks }, i) => ({
       rows: rows.slice(2 * i, 2 * i + 2),
-      refSums: [0, 0],
+      refLogprobs: [new Float32Array(1), new Float32Array(2)],
       ranks,
     }));
     const run = vi.spyOn(PolicyTrainer.prototype, 'run');
@@ -320,10 +320,10 @@ describe('DPO', () => {
     const { result } = await dpo({ ...config, minSteps: 1, maxSteps: 1 });
     const policy = new Policy(checkpoint, runtime);
     const margins: number[] = [];
-    for (const { rows, refSums, ranks } of await prepare(policy, new Random(5))) {
+    for (const { rows, refLogprobs, ranks } of await prepare(policy, new Random(5))) {
       const after = await policy.score(rows, result);
       const ratios = rows.map(
-        (row, i) => (sum(after[i]!.logprobs) - refSums[i]!) / row.reply.length,
+        (row, i) => (sum(after[i]!.logprobs) - sum(refLogprobs[i]!)) / row.reply.length,
       );
       margins.push(...pairsOf(ranks).map((p) => 2 * (ratios[p.better]! - ratios[p.worse]!)));
     }
@@ -340,10 +340,11 @@ describe('DPO that looks at telling tokens', () => {
     const credited = await Promise.all(
       (await prepare(policy, random)).map(async (ranking) => ({
         ...ranking,
-        tokens: (await policy.score(ranking.rows, null)).map(({ logprobs }) => ({
-          scores: Float64Array.from(logprobs, () => random.normal()),
-          refLogprobs: logprobs,
-        })),
+        scores: ranking.refLogprobs.map((all) => Float64Array.from(all, () => random.normal())),
+        // Of each third reply the end counts for it, and not against it.
+        ends: ranking.ranks.map((_, i) =>
+          i % 3 === 0 ? { better: 0.25, worse: 0 } : { better: 1, worse: 1 },
+        ),
       })),
     );
     const config = { ...dpoDefaults, focus: 0.8, lrPeak: 0.02, promptsPerStep: 12 };
@@ -353,15 +354,16 @@ describe('DPO that looks at telling tokens', () => {
     expect(first!.loss).toBeCloseTo(Math.LN2, 5);
     const { adapter } = (await after(1)).result;
     const margins: number[] = [];
-    for (const { rows, ranks, tokens } of credited) {
-      const scores = await policy.score(rows, adapter);
-      const weighed = (i: number, kappa: number) => {
-        const weights = tokenWeights(tokens[i]!.scores, kappa);
-        const { refLogprobs } = tokens[i]!;
-        return sum(weights.map((w, t) => w * (scores[i]!.logprobs[t]! - refLogprobs[t]!)));
+    for (const { rows, ranks, scores, refLogprobs } of credited) {
+      const after = await policy.score(rows, adapter);
+      const weighed = (i: number, kappa: number, end: number) => {
+        const weights = tokenWeights(scores[i]!, kappa);
+        weights[weights.length - 1]! *= end;
+        return sum(weights.map((w, t) => w * (after[i]!.logprobs[t]! - refLogprobs[i]![t]!)));
       };
       for (const { better, worse } of pairsOf(ranks)) {
-        margins.push(config.beta * (weighed(better, 0.8) - weighed(worse, -0.8)));
+        const praised = weighed(better, 0.8, better % 3 === 0 ? 0.25 : 1);
+        margins.push(config.beta * (praised - weighed(worse, -0.8, worse % 3 === 0 ? 0 : 1)));
       }
     }
     await policy.dispose();
