@@ -119,7 +119,7 @@ async function course(policy: Policy, pairs: number, epochs: number): Promise<Tr
     refLogprobs: refLogprobs.slice(2 * pair, 2 * pair + 2),
     ranks: [1, 2],
   }));
-  const config = { ...dpoDefaults, epochs, minSteps: 1, chosenNll: 0 };
+  const config = { ...dpoDefaults, epochs, promptsPerStep: 4, minSteps: 1, chosenNll: 0 };
   let loss: number | undefined;
   for await (const record of trainDpo(policy, rankings, [], config)) loss ??= record.loss;
   await policy.dispose();

@@ -30,13 +30,13 @@ beforeAll(async () => {
   const settings = {
     ...small,
     ppo: many,
-    dpo: { minSteps: 60, maxSteps: 60 },
-    kto: { epochs: 20 },
+    dpo: { promptsPerStep: 4, minSteps: 60, maxSteps: 60 },
+    kto: { minSteps: 80 },
     sft: { epochs: 20, batch: 4 },
   };
   await writeFile(long, JSON.stringify(settings));
   longDpo = join(data, 'long-dpo.json');
-  const dpo = { minSteps: 160, maxSteps: 160 };
+  const dpo = { ...settings.dpo, minSteps: 160, maxSteps: 160 };
   await writeFile(longDpo, JSON.stringify({ ...settings, dpo }));
   endless = join(data, 'endless.json');
   await writeFile(endless, JSON.stringify({ ...small, ppo: { ...many, iterations: 10_000 } }));

@@ -64,6 +64,7 @@ const kto: RulesOf<'kto'> = {
   lengthNormalised: v.boolean(),
   lrPeak: amount,
   epochs: count,
+  minSteps: whole,
   maxSteps: count,
   batch: count,
   mismatched: count,

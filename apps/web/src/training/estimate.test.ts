@@ -56,12 +56,13 @@ test('a ranking too large for one run is learned from as pairs of neighbours', (
     }) as unknown as Judgement[];
   const learn = (budgetTokens: number, lessons: Judgement[]) =>
     estimateSeconds({ ...plan, budgetTokens }, 'dpo', { lessons, heldOut: [] })!;
-  // 32 steps either way, of four replies or, where they are cut up, of two.
-  const reading = (4 - 2) * 48 * 96 * 0.01 * 1.15;
+  // 28 steps of two rankings, so of four replies or of eight; or, where they are cut up into three pairs each, 64 steps of four.
+  const reply = 96 * 0.01 * 1.15;
+  const reading = (4 - 2) * 48;
   const pairs = learn(1024, rankings(48));
-  expect(learn(1024, wide(48)) - pairs).toBeGreaterThan(0.9 * pairs);
-  expect(learn(300, wide(48)) - pairs).toBeLessThan(1.2 * reading);
-  expect(learn(300, wide(48)) - pairs).toBeGreaterThan(0.8 * reading);
+  const more = (budgetTokens: number) => (learn(budgetTokens, wide(48)) - pairs) / reply;
+  expect(more(1024) / (reading + 28 * 8 - 28 * 4)).toBeCloseTo(1, 1);
+  expect(more(300) / (reading + 64 * 4 - 28 * 4)).toBeCloseTo(1, 1);
 });
 
 test('replies that do not say their tokens are estimated by their text', () => {

@@ -1,7 +1,7 @@
 // How long a run will take, from the speed that was measured and from what there is to learn: an estimate in tokens,
 // since the page has no tokenizer.
 import type { Judgement } from '@rapport/core';
-import { comparedIn, dpoSteps, partsOf } from '@rapport/rlhf';
+import { comparedIn, partsOf, stepsOver } from '@rapport/rlhf';
 import { total } from '../workers/compare.ts';
 import { course, TEXT_MEASURED } from '../workers/course.ts';
 import { roomFor, type Plan } from '../workers/plan.ts';
@@ -50,16 +50,20 @@ function dpoTokens(lessons: readonly Judgement[], budgetTokens: number): number 
     const parts = partsOf(lengths, compared.ranks, budgetTokens);
     return parts.map((part) => total(part.map((i) => lengths[i]!)));
   });
-  const taken = Math.min(course.dpo.promptsPerStep, tasks.length);
-  return (dpoSteps(tasks.length, course.dpo) * taken * total(tasks)) / Math.max(1, tasks.length);
+  const { promptsPerStep } = course.dpo;
+  const steps = stepsOver(tasks.length, promptsPerStep, course.dpo);
+  const taken = Math.min(promptsPerStep, tasks.length);
+  return (steps * taken * total(tasks)) / Math.max(1, tasks.length);
 }
 
-/** Each reply is also read after another's prompt, and scored there at each step. */
+/** Some replies are also read after another's prompt, for four steps in turn, and scored there. */
 function ktoTokens(rows: readonly number[]): number {
-  const { epochs, maxSteps, batch } = course.kto;
-  const perEpoch = Math.ceil(rows.length / batch);
-  const seen = (Math.min(maxSteps, perEpoch * epochs) / Math.max(1, perEpoch)) * total(rows);
-  return 4 * FORWARD * total(rows) + (1 + FORWARD) * seen;
+  const { batch, mismatched } = course.kto;
+  const steps = stepsOver(rows.length, batch, course.kto);
+  const each = total(rows) / Math.max(1, rows.length);
+  const others = FORWARD * Math.min(mismatched, rows.length) * each;
+  const step = Math.min(batch, rows.length) * each + others;
+  return 2 * FORWARD * total(rows) + 4 * 2 * others + steps * step;
 }
 
 /** Replies are spoken, read, scored by both policies, and learned from beside ordinary text. */

@@ -1,8 +1,8 @@
 // How long the courses of personal training are: plain numbers, which teaching follows and estimates read.
 
 export const course = {
-  dpo: { epochs: 3, promptsPerStep: 4, minSteps: 24, maxSteps: 32 },
-  kto: { epochs: 3, maxSteps: 32, batch: 8 },
+  dpo: { epochs: 1, promptsPerStep: 2, minSteps: 28, maxSteps: 64 },
+  kto: { epochs: 1, minSteps: 28, maxSteps: 32, batch: 8, mismatched: 4 },
   /** A round of PPO that a page has the memory and the patience for. */
   ppo: {
     iterations: 3,

@@ -98,7 +98,7 @@ it('refuses a person whose scores are no numbers', async () => {
 
 it('takes as many thumbs as were asked for, whatever they answer', async () => {
   const seen: SimulationRecord[] = [];
-  await run({ method: 'kto', votes: 10, kto: { epochs: 1, batch: 2 } }, seen);
+  await run({ method: 'kto', votes: 10, kto: { minSteps: 1, batch: 2 } }, seen);
   expect(seen.filter(({ stage }) => stage === 'kto').map(({ of }) => of)).toEqual([5, 5, 5, 5, 5]);
 });
 

@@ -8,6 +8,25 @@ import { copyAdapter } from './adapter.ts';
 import { stopOf } from './guards.ts';
 import type { Limits, Measured, Stop } from './guards.ts';
 
+/** How long a course is. */
+export interface CourseLength {
+  /** Times every task is seen, as far as `minSteps` and `maxSteps` leave it open. */
+  readonly epochs: number;
+  /** At least this many optimiser steps: ties leave few pairs, and steps move a model, not epochs. */
+  readonly minSteps: number;
+  /** At most this many. */
+  readonly maxSteps: number;
+}
+
+/** Optimiser steps of a course over so many tasks, so many of which a step takes. */
+export function stepsOver(
+  tasks: number,
+  perStep: number,
+  { epochs, minSteps, maxSteps }: CourseLength,
+): number {
+  return Math.min(maxSteps, Math.max(minSteps, Math.ceil(tasks / perStep) * epochs));
+}
+
 /** Plain data: numbers, arrays and maps. */
 export interface CourseState {
   /** Steps that are done. */

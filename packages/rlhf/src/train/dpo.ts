@@ -6,8 +6,8 @@ import { dpoLoss, implicitRewards } from '../losses/preference.ts';
 import type { Parameters } from '../optim/adamw.ts';
 import { newAdapter } from './adapter.ts';
 import type { LoraConfig } from './adapter.ts';
-import { Course } from './course.ts';
-import type { Keeping } from './course.ts';
+import { Course, stepsOver } from './course.ts';
+import type { CourseLength, Keeping } from './course.ts';
 import { tokensSpoken } from './guards.ts';
 import type { Limits, Stop, Trained } from './guards.ts';
 import { logprobOf } from './policy.ts';
@@ -21,7 +21,7 @@ import { largestRun, runsOf } from './rows.ts';
 import type { TrunkRow } from './rows.ts';
 import { endStep, mixText } from './step.ts';
 
-export interface DpoConfig extends LoraConfig, Limits {
+export interface DpoConfig extends LoraConfig, Limits, CourseLength {
   /** How dear it is to move away from the reference. */
   readonly beta: number;
   /** 'sigmoid' is DPO, 'ipo' regresses h to 1/(2β) (arXiv 2310.12036). */
@@ -36,12 +36,6 @@ export interface DpoConfig extends LoraConfig, Limits {
   /** Divides every reply's log-ratio by its tokens, so that length alone wins nothing; β must grow with it. */
   readonly lengthNormalised: boolean;
   readonly lrPeak: number;
-  /** Times every ranking is seen, as far as `minSteps` and `maxSteps` leave it open. */
-  readonly epochs: number;
-  /** At least this many optimiser steps: ties leave few pairs, and steps move a model, not epochs. */
-  readonly minSteps: number;
-  /** At most this many. */
-  readonly maxSteps: number;
   /** Ranked prompts per optimiser step. */
   readonly promptsPerStep: number;
   /** Weight of the mean negative log-likelihood of the best reply (RPO, arXiv 2404.19733). */
@@ -62,7 +56,7 @@ export const dpoDefaults: DpoConfig = {
   epochs: 1,
   minSteps: 28,
   maxSteps: Infinity,
-  promptsPerStep: 4,
+  promptsPerStep: 2,
   chosenNll: 0.2,
   warmupSteps: 3,
   ptxBalance: 0,
@@ -143,7 +137,7 @@ export async function* trainDpo(
   );
   const { random, adapter } = course;
   const perEpoch = Math.ceil(tasks.length / config.promptsPerStep);
-  const of = dpoSteps(tasks.length, config);
+  const of = stepsOver(tasks.length, config.promptsPerStep, config);
   // In a large set every ranking counts; in a small one, seen again and again, steps of one size do.
   const fewest = perEpoch > config.minSteps ? 1 : config.promptsPerStep;
   const lossOf = (p: PolicyOutputs): LossParts => {
@@ -216,15 +210,6 @@ export async function* trainDpo(
   } finally {
     await trainer.dispose();
   }
-}
-
-/** Optimiser steps that learn from so many rankings. */
-export function dpoSteps(
-  rankings: number,
-  config: Pick<DpoConfig, 'epochs' | 'minSteps' | 'maxSteps' | 'promptsPerStep'>,
-): number {
-  const perEpoch = Math.ceil(rankings / config.promptsPerStep);
-  return Math.min(config.maxSteps, Math.max(config.minSteps, perEpoch * config.epochs));
 }
 
 function taskOf(

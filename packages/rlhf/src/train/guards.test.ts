@@ -66,7 +66,7 @@ async function teach(
     }
     if (method === 'kto') {
       const thumbs = pairs.flatMap((pair) => pair.map((row, i) => ({ ...row, good: i === 0 })));
-      const whole = { ...ktoDefaults, batch: 16, epochs: steps, ...config };
+      const whole = { ...ktoDefaults, batch: 16, minSteps: steps, ...config };
       return trainKto(policy, thumbs, text, whole, undefined, keeping);
     }
     const shown = await policy.withTrunk(pairs.map(([liked]) => liked!));

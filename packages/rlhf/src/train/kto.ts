@@ -6,8 +6,8 @@ import { implicitRewards, ktoLoss, referencePoint, thumbWeights } from '../losse
 import type { Parameters } from '../optim/adamw.ts';
 import { newAdapter } from './adapter.ts';
 import type { LoraConfig } from './adapter.ts';
-import { Course } from './course.ts';
-import type { Keeping } from './course.ts';
+import { Course, stepsOver } from './course.ts';
+import type { CourseLength, Keeping } from './course.ts';
 import { tokensSpoken } from './guards.ts';
 import type { Limits, Stop, Trained } from './guards.ts';
 import { logprobOf } from './policy.ts';
@@ -40,7 +40,7 @@ export function thumbGroups<T extends { readonly good: boolean }>(thumbs: readon
 /** A thumb as a rank among others. */
 export const rankOf = ({ good }: { readonly good: boolean }): number => (good ? 1 : 2);
 
-export interface KtoConfig extends LoraConfig, Limits {
+export interface KtoConfig extends LoraConfig, Limits, CourseLength {
   readonly beta: number;
   /**
    * A reply's log-ratio is the mean over its tokens, times the mean length of all; else the sum, by which a long bad reply
@@ -48,9 +48,6 @@ export interface KtoConfig extends LoraConfig, Limits {
    */
   readonly lengthNormalised: boolean;
   readonly lrPeak: number;
-  /** Times every thumb is seen, as far as `maxSteps` leaves it open. */
-  readonly epochs: number;
-  readonly maxSteps: number;
   readonly batch: number;
   /** Mismatched prompts and replies that the reference point of a step is estimated from. */
   readonly mismatched: number;
@@ -66,8 +63,9 @@ export const ktoDefaults: KtoConfig = {
   beta: 0.1,
   lengthNormalised: true,
   lrPeak: 1e-3,
-  epochs: 4,
-  maxSteps: 50,
+  epochs: 1,
+  minSteps: 28,
+  maxSteps: Infinity,
   batch: 8,
   mismatched: 4,
   focus: 0.7,
@@ -184,8 +182,7 @@ export async function* trainKto(
       textWeight: float32([count], new Float32Array(count)),
     };
   };
-  const perEpoch = Math.ceil(tasks.length / config.batch);
-  const of = Math.min(config.maxSteps, perEpoch * config.epochs);
+  const of = stepsOver(tasks.length, config.batch, config);
   try {
     for (let step = course.step; step <= of; step++) {
       signal?.throwIfAborted();

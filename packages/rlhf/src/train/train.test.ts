@@ -195,7 +195,7 @@ describe('scores that are only read', () => {
         method,
         seed: 1,
         dpo: { minSteps: 1 },
-        kto: { epochs: 1 },
+        kto: { minSteps: 1 },
         ppo: { iterations: 1, maxTokens: 8, promptsPerIteration: 2, repliesPerPrompt: 2 },
       },
       { checkpoint, runtime, endOfTurn: END, now: () => performance.now() },
@@ -242,7 +242,8 @@ describe('DPO', () => {
   });
 
   it('takes 28 steps of a small set, one epoch of a large one, and more epochs where they are asked for', async () => {
-    const steps = async (config: Partial<DpoConfig>) => (await dpo(config)).records.length;
+    const steps = async (config: Partial<DpoConfig>) =>
+      (await dpo({ promptsPerStep: 4, ...config })).records.length;
     const { minSteps } = dpoDefaults;
     expect([minSteps, await steps({ minSteps })]).toEqual([28, 28]);
     // Twelve rankings at most, four at a time: three steps an epoch.
@@ -253,7 +254,7 @@ describe('DPO', () => {
 
   it('learns from rankings run together what it learns from them one by one', async () => {
     const run = vi.spyOn(PolicyTrainer.prototype, 'run');
-    const course = { minSteps: 3, chosenNll: 0.2, lrPeak: 0.01 };
+    const course = { promptsPerStep: 4, minSteps: 3, chosenNll: 0.2, lrPeak: 0.01 };
     const runs = async (options: PolicyOptions) => {
       const before = run.mock.calls.length;
       const { records, result } = await dpo(course, {}, options);
@@ -287,7 +288,7 @@ describe('DPO', () => {
     }));
     const run = vi.spyOn(PolicyTrainer.prototype, 'run');
     const { records } = await collect(
-      trainDpo(policy, prepared, [], { ...dpoDefaults, klStop: Infinity }),
+      trainDpo(policy, prepared, [], { ...dpoDefaults, promptsPerStep: 4, klStop: Infinity }),
     );
     // Two rows a pair, several pairs a run. What follows the last step is only measured.
     const read = run.mock.calls.flatMap(([rows]) => rows.map(({ prompt }) => prompt.join()));
@@ -385,7 +386,7 @@ describe('KTO', () => {
   it('begins at half the weight of a thumb, and takes z from mismatched replies', async () => {
     const policy = new Policy(checkpoint, runtime);
     const thumbs = tasteful(12, new Random(8), (i) => i < 9);
-    const course = { lrPeak: 0.03, batch: 12, mismatched: 12, epochs: 2, warmupSteps: 1 };
+    const course = { lrPeak: 0.03, batch: 12, mismatched: 12, minSteps: 2, warmupSteps: 1 };
     const config = { ...ktoDefaults, ...course, klStop: Infinity };
     const saved: CourseState[] = [];
     const save = (state: CourseState) => Promise.resolve(void saved.push(state));
@@ -414,7 +415,7 @@ describe('KTO', () => {
     const thumbs = tasteful(12, new Random(8), (i) => i % 2 === 0).map((thumb) =>
       thumb.good ? thumb : { ...thumb, reply: [...thumb.reply.slice(0, -1), ...thumb.reply] },
     );
-    const course = { lrPeak: 0.01, batch: 12, epochs: 2, warmupSteps: 1, klStop: Infinity };
+    const course = { lrPeak: 0.01, batch: 12, minSteps: 2, warmupSteps: 1, klStop: Infinity };
     for (const lengthNormalised of [true, false]) {
       const config = { ...ktoDefaults, ...course, lengthNormalised };
       const saved: CourseState[] = [];
@@ -488,7 +489,7 @@ describe('KTO', () => {
     const thumbs = rowsOf(12, random).map((row, i) => ({ ...row, good: i % 2 === 0 }));
     const policy = new Policy(checkpoint, watched, { budgetTokens: 30 });
     const text = await policy.withTrunk(rowsOf(4, random));
-    await collect(trainKto(policy, thumbs, text, { ...ktoDefaults, epochs: 1 }));
+    await collect(trainKto(policy, thumbs, text, { ...ktoDefaults, minSteps: 1 }));
     await policy.dispose();
     expect(Math.max(...widths)).toBeLessThanOrEqual(30);
   });
@@ -582,13 +583,11 @@ describe('the pipeline', () => {
   });
 
   it('turns an adapter down until ordinary text costs no more than it may', async () => {
+    const dpo = { lrPeak: 0.05, promptsPerStep: 4, minSteps: 20, focus: 0 };
     const run = async (nllLimit: number) =>
       (
         await collect<PipelineRecord, PipelineResult>(
-          runPipeline(
-            { ...spec, method: 'dpo', dpo: { lrPeak: 0.05, minSteps: 20, focus: 0 }, nllLimit },
-            platform(),
-          ),
+          runPipeline({ ...spec, method: 'dpo', dpo, nllLimit }, platform()),
         )
       ).result;
     const whole = await run(Infinity);
@@ -682,7 +681,7 @@ describe('the pipeline', () => {
   it.each(['ppo', 'kto', 'sft'] as const)(
     '%s killed after any step goes on to the same weights, bit for bit',
     async (method) => {
-      const short = { ...spec, method, kto: { epochs: 1 }, sft: { epochs: 2, batch: 8 } };
+      const short = { ...spec, method, kto: { minSteps: 1 }, sft: { epochs: 2, batch: 8 } };
       const [whole, ...others] = await killedAnywhere(short);
       for (const { adapter } of others) {
         expect([...parametersOf(adapter)]).toEqual([...parametersOf(whole!.adapter)]);
