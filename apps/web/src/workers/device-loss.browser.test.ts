@@ -107,9 +107,9 @@ test.each(Object.entries(faults))(
     const kinds = survived.news.map(({ kind }) => kind);
     expect(lostAt).toBeGreaterThan(kinds.indexOf('step'));
     expect(lostAt).toBeLessThan(kinds.lastIndexOf('step'));
-    expect(steps.at(-1)).toBe(24);
+    expect(steps.at(-1)).toBe(28);
     // At most the steps since the last save are computed twice.
-    expect(steps.length).toBeLessThanOrEqual(24 + 2);
+    expect(steps.length).toBeLessThanOrEqual(28 + 2);
     expect(survived.tensors).toEqual(whole.tensors);
   },
 );

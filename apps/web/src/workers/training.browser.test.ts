@@ -90,11 +90,15 @@ test('what a person prefers becomes likelier on prompts kept apart, and a worker
   }
   cut.end();
   const resumed = await train(lesson);
-  expect(resumed.steps[0]!.step).toBe(9);
+  // It may have come a few steps further before it was ended.
+  expect(resumed.steps[0]!.step).toBeGreaterThanOrEqual(9);
+  expect(resumed.steps[0]!.step).toBeLessThan(28);
 
   const whole = await train({ ...lesson, id: crypto.randomUUID() });
   expect(whole.steps[0]!.loss).toBeCloseTo(Math.LN2, 4);
-  expect(whole.steps.at(-1)!.loss).toBeLessThan(0.6);
+  // A step sees two rankings: the last four together.
+  const late = whole.steps.slice(-4).reduce((sum, { loss }) => sum + loss! / 4, 0);
+  expect(late).toBeLessThan(0.6);
   expect(whole.outcome.comparison).toMatchObject({ pairs: 6, gained: 6 });
   expect(whole.outcome.comparison.nllChange).toBeLessThanOrEqual(0.03);
   expect(whole.outcome.adapter.rank).toBe(8);
@@ -130,10 +134,10 @@ test('a full round goes on from learning to practising against the reward model,
   const { steps, outcome } = await train(lesson);
   // What was learned is not learned again: the rounds of practice are left.
   expect(steps.every(({ loss, score }) => loss === null && Number.isFinite(score))).toBe(true);
-  expect(steps.at(-1)).toMatchObject({ step: 24 + 3, of: 24 + 3 });
+  expect(steps.at(-1)).toMatchObject({ step: 28 + 3, of: 28 + 3 });
 
   const whole = await train({ ...lesson, id: crypto.randomUUID() });
-  expect(whole.steps.filter(({ score }) => score === null)).toHaveLength(24);
+  expect(whole.steps.filter(({ score }) => score === null)).toHaveLength(28);
   expect(whole.steps.filter(({ score }) => score !== null)).toHaveLength(3);
   expect(outcome.adapter).toEqual(whole.outcome.adapter);
 });
@@ -149,7 +153,7 @@ test('when the browser forgets the files of the model in the middle, that is sai
   });
   await expect(run).rejects.toMatchObject({ code: 'training/file-gone' });
   end();
-  expect(learned).toBe(24);
+  expect(learned).toBe(28);
 
   await keep('model.safetensors', await bytesAt(weightsUrl));
   const { steps, outcome } = await train(lesson);
@@ -220,9 +224,9 @@ test('with a small budget, rows are cut to it, and the lessons are learned all t
   const lesson = { ...rest, lessons: lessons.map(long), budgetTokens: 112 };
   const { steps, outcome } = await train(lesson);
   expect(steps.at(-1)!.loss).toBeLessThan(0.6);
-  // 24 steps of 4 prompts with 2 replies, each row 112 tokens.
+  // 28 steps of 2 prompts with 2 replies, each row 112 tokens.
   // The pass after the last step measures its adapter.
-  expect(outcome.tokensTrained).toBe((24 + 1) * 4 * 2 * 112);
+  expect(outcome.tokensTrained).toBe((28 + 1) * 2 * 2 * 112);
 });
 
 test('a run that is held computes nothing until it is let go on', async () => {
