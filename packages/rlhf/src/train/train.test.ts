@@ -582,6 +582,37 @@ describe('the pipeline', () => {
     await policy.dispose();
   });
 
+  it('lets ends speak for the better of ranked replies, where those end more often, and against none', async () => {
+    const draw = new Random(4);
+    const [first, second, cut] = [
+      [...words(draw, 1), END],
+      [...words(draw, 1), END],
+      words(draw, 3),
+    ];
+    const ranked = Array.from({ length: 4 }, () => ({
+      prompt: words(draw, 4),
+      replies: [first!, second!, cut!],
+      ranks: [1, 2, 3],
+    }));
+    const run = vi.spyOn(PolicyTrainer.prototype, 'run');
+    const dpo = { minSteps: 1, maxSteps: 1, promptsPerStep: 1, focus: 0 };
+    await collect(runPipeline({ ...spec, rankings: ranked, method: 'dpo', dpo }, platform()));
+    const rows = run.mock.calls[0]![2]['rows']!;
+    run.mockRestore();
+    // All better replies ended, and a third of the worse ones. Readings as the better reply, then as the worse one.
+    const kept = expect.closeTo(2 / 3, 6) as number;
+    expect(rows.shape).toEqual([6, 7]);
+    const readings = Array.from({ length: 6 }, (_, r) => [...rows.data.slice(7 * r, 7 * r + 7)]);
+    expect(readings).toEqual([
+      [1, kept, 0, 0, 0, 0, 0],
+      [0, 0, 1, kept, 0, 0, 0],
+      [0, 0, 0, 0, 1, 1, 1],
+      [1, 0, 0, 0, 0, 0, 0],
+      [0, 0, 1, 0, 0, 0, 0],
+      [0, 0, 0, 0, 1, 1, 1],
+    ]);
+  });
+
   it('turns an adapter down until ordinary text costs no more than it may', async () => {
     const dpo = { lrPeak: 0.05, promptsPerStep: 4, minSteps: 20, focus: 0 };
     const run = async (nllLimit: number) =>
