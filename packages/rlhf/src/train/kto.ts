@@ -113,8 +113,8 @@ interface Mismatched {
   readonly refSum: number;
 }
 
-/** Steps take turns at this many mismatched rows: more would only take longer to read. */
-const MOST_MISMATCHED = 16;
+/** Steps take turns at this many sets of mismatched rows: more would only take longer to read. */
+const MISMATCHED_SETS = 4;
 
 /**
  * Trains an adapter from zero, or from where `keeping` says; yields a record per step, returns the adapter. One more pass
@@ -143,7 +143,11 @@ export async function* trainKto(
   }
   // Partners are by the seed alone, so that they are the same after a resume.
   const shuffled = new Random(config.seed).shuffle(thumbs);
-  const { tasks, mismatched } = await prepare(policy, shuffled, { reward, signal });
+  const { tasks, mismatched } = await prepare(policy, shuffled, {
+    count: MISMATCHED_SETS * config.mismatched,
+    reward,
+    signal,
+  });
   const weights = thumbWeights(up, thumbs.length - up);
   const meanLength = thumbs.reduce((n, { reply }) => n + reply.length, 0) / thumbs.length;
   const weightOf = ({ reply }: Row) => (config.lengthNormalised ? meanLength / reply.length : 1);
@@ -263,14 +267,18 @@ const readingFor = (
 
 const sumOf = (logprobs: Float32Array): number => logprobOf({ logprobs });
 
-/** Trunk outputs and reference sums of each thumb, and of mismatched prompts and replies. */
+/** What the reference says of each thumb, and of `count` mismatched prompts and replies, with their trunk outputs. */
 async function prepare(
   policy: Policy,
   thumbs: readonly Thumb[],
-  { reward, signal }: { reward: RewardModel | undefined; signal: AbortSignal | undefined },
+  {
+    count,
+    reward,
+    signal,
+  }: { count: number; reward: RewardModel | undefined; signal: AbortSignal | undefined },
 ): Promise<{ tasks: Task[]; mismatched: Mismatched[] }> {
   const crossed = thumbs
-    .slice(0, MOST_MISMATCHED)
+    .slice(0, count)
     .map(({ prompt }, i): Row => ({ prompt, reply: thumbs[(i + 1) % thumbs.length]!.reply }));
   const rows = await policy.withTrunk(thumbs, signal);
   const others = await policy.withTrunk(crossed, signal);

@@ -42,8 +42,8 @@ export function readingOf(
 }
 
 /** A row's reading with all tokens alike. */
-export function plainReading({ reply }: Row, row: number, refSum: number, weight = 1): Reading {
-  return { row, weights: new Float32Array(reply.length).fill(weight), refSum: refSum * weight };
+export function plainReading({ reply }: Row, row: number, refSum: number): Reading {
+  return { row, weights: new Float32Array(reply.length).fill(1), refSum };
 }
 
 /** What `logratios()` of a loss reads: `rows` [R, N], the weight of each selected token in each reading, `refSums` [R]. */
