@@ -1,6 +1,6 @@
 // Runs a program: a list of instructions in memory, each a few 32-bit words, written by
-// src/runtime/simd. Every thread runs the same list; an instruction's work is dealt out in equal
-// parts, and barrier instructions stand where a later one needs what an earlier one wrote.
+// src/runtime/simd. Thread 0 goes through it; where it opens a segment, the other threads help: each takes parts of its
+// instructions' work until none are left. Barriers end a segment where a later instruction needs what an earlier one wrote.
 import { layerNorm, rmsNorm, softmax, binary, copy, unary } from './pointwise';
 import { attendScores, attendSoftmax, attendValues, columnOf } from './attention';
 import { timesColumns, timesRows } from './dense';
@@ -32,100 +32,158 @@ function multipliesBytesAtOnce(room: usize): bool {
 }
 
 // Words of the control block, one cache line each.
-const ARRIVED: usize = 0;
-const ROUND: usize = 64;
-const SLEEPERS: usize = 128;
-const ORDER: usize = 192;
-const PROGRAM: usize = 256;
+/** Bits 0 to 7: helpers inside the open segment; bit 8: open; above: which segment it is, counted from the start. */
+const STATE: usize = 0;
+/** Threads that sleep until STATE changes. */
+const SLEEPERS: usize = 64;
+/** The first instruction of the open segment, or END. */
+const SEGMENT: usize = 128;
+/** How often the memory has grown. */
+const GROWN: usize = 192;
 /** From here each thread has scratch memory. */
 const SCRATCH: usize = 1024;
 
-/**
- * About 0.1 ms: longer than another thread needs for its part of an instruction, or to be woken. A token of SmolLM2-135M
- * on two threads takes 9.4 ms so, and 22 with 2,000 (each of 300 barriers sleeps).
- */
-const SPINS: i32 = 100_000;
+const INSIDE: i32 = 0xff;
+const OPEN: i32 = 0x100;
+/** One segment more. */
+const NEXT: i32 = 0x200;
 
-/** Waits until every thread has come here. Spins first: instructions are microseconds apart. */
-function barrier(control: usize, threads: i32): void {
-  if (threads === 1) return;
-  const round = atomic.load<i32>(control + ROUND);
-  if (atomic.add<i32>(control + ARRIVED, 1) + 1 === threads) {
-    atomic.store<i32>(control + ARRIVED, 0);
-    atomic.store<i32>(control + ROUND, round + 1);
-    if (atomic.load<i32>(control + SLEEPERS) > 0) atomic.notify(control + ROUND, threads);
-    return;
-  }
-  for (let i = 0; i < SPINS; i++) if (atomic.load<i32>(control + ROUND) !== round) return;
+/** A segment that is none: helpers end. */
+const END: usize = 0;
+
+/**
+ * How often a thread looks before it sleeps, about 20 µs: longer than another needs for its part. Of SmolLM2-135M on two
+ * cores come so 108 tokens a second, and 62 where another program keeps one core busy; with 100,000 108 and 52, with 5,000
+ * 100 and 73.
+ */
+const SPINS: i32 = 20_000;
+
+/**
+ * Into how many parts an instruction is cut at least, and for each thread: a helper that comes late, or not at all, leaves
+ * its parts to the others. With one part for each of two threads it is 87 tokens a second, with four 108, with eight, whose
+ * streams are too short, 98.
+ */
+const PARTS: usize = 8;
+const PARTS_EACH: usize = 2;
+
+/**
+ * Sleeps until the word at `at` is no longer `value`, or longer than that. JavaScript does it: in V8's first compiler an
+ * atomic wait loses what a caller's variables hold (docs/log.md).
+ */
+@external("env", "wait")
+declare function wait(at: usize, value: i32): void;
+
+function sleep(control: usize, state: i32): void {
   atomic.add<i32>(control + SLEEPERS, 1);
-  while (atomic.load<i32>(control + ROUND) === round) {
-    atomic.wait<i32>(control + ROUND, round, -1);
-  }
+  wait(control + STATE, state);
   atomic.sub<i32>(control + SLEEPERS, 1);
 }
 
-/** Orders that are no addresses. */
-const END: usize = 0;
-const REFRESH: usize = 1;
+function wake(control: usize): void {
+  if (atomic.load<i32>(control + SLEEPERS) > 0) atomic.notify(control + STATE, -1);
+}
+
+/** Lets helpers into the segment that begins at `at`. No segment is open, and none of them is inside. */
+function open(control: usize, at: usize): void {
+  for (let next = at; next !== END && word(next, 0) > BARRIER; next += word(next, 1) * 4) {
+    if (word(next, 3)) atomic.store<i32>(next + TAKEN, 1);
+  }
+  atomic.store<i32>(control + SEGMENT, <i32>at);
+  atomic.store<i32>(control + STATE, ((atomic.load<i32>(control + STATE) + NEXT) & ~INSIDE) | OPEN);
+  wake(control);
+}
+
+/** Lets no more helpers in and waits for those inside. Spins first: they are microseconds from their end. */
+function close(control: usize): void {
+  let state = atomic.and<i32>(control + STATE, ~OPEN) & ~OPEN;
+  for (let i = 0; state & INSIDE; i++) {
+    if (i >= SPINS) sleep(control, state);
+    state = atomic.load<i32>(control + STATE);
+  }
+}
 
 /**
- * What a helper thread does: waits for a program, runs its share, waits again. `order` counts the
- * programs it has seen. Returns −1 at END. Returns the count at REFRESH: the memory has grown, and
- * engines may check addresses against the size that they knew when they entered this function.
+ * What a helper thread does: waits for a segment, takes parts of it, waits for the next. `grown` is how often the memory
+ * had grown when this instance was made. Returns −1 at END, and the present count when the memory has grown: engines may
+ * check addresses against the size that they knew when they entered this function.
  */
-export function serve(control: usize, thread: i32, threads: i32, order: i32): i32 {
+export function serve(control: usize, thread: i32, threads: i32, grown: i32): i32 {
+  setScratch(control + SCRATCH + <usize>thread * SCRATCH_BYTES);
+  const state = control + STATE;
+  let seen: i32 = 0;
+  let idle: i32 = 0;
   while (true) {
-    for (let i = 0; i < SPINS; i++) if (atomic.load<i32>(control + ORDER) !== order) break;
-    while (atomic.load<i32>(control + ORDER) === order) {
-      atomic.wait<i32>(control + ORDER, order, -1);
+    const now = atomic.load<i32>(state);
+    if (!(now & OPEN) || (now & ~INSIDE) === seen) {
+      if (++idle > SPINS) {
+        sleep(control, now);
+        idle = 0;
+      }
+      continue;
     }
-    order++;
-    const program = <usize>atomic.load<i32>(control + PROGRAM);
-    if (program === END) return -1;
-    if (program === REFRESH) {
-      barrier(control, threads);
-      return order;
-    }
-    run(program, control, thread, threads);
+    if (atomic.cmpxchg<i32>(state, now, now + 1) !== now) continue;
+    seen = now & ~INSIDE;
+    idle = 0;
+    const at = <usize>atomic.load<i32>(control + SEGMENT);
+    const count = atomic.load<i32>(control + GROWN);
+    if (at !== END && count === grown) segment(at, threads);
+    if ((atomic.sub<i32>(state, 1) & (INSIDE | OPEN)) === 1) wake(control);
+    if (at === END) return -1;
+    if (count !== grown) return count;
   }
   return -1;
 }
 
-/** Runs a program on all threads; the caller is thread 0. END and REFRESH are for the helpers alone. */
-export function start(program: usize, control: usize, threads: i32): void {
-  if (threads > 1) {
-    atomic.store<i32>(control + PROGRAM, <i32>program);
-    atomic.add<i32>(control + ORDER, 1);
-    atomic.notify(control + ORDER, threads);
-  }
-  if (program === REFRESH) barrier(control, threads);
-  else if (program !== END) run(program, control, 0, threads);
+/** Tells helpers that the memory has grown. */
+export function refresh(control: usize): void {
+  atomic.add<i32>(control + GROWN, 1);
 }
 
-/**
- * An instruction: code, its length in words, units of work, 1 when all threads share them, then its
- * own words. Code 0 ends the program.
- */
-function run(program: usize, control: usize, thread: i32, threads: i32): void {
-  let at = program;
-  setScratch(control + SCRATCH + <usize>thread * SCRATCH_BYTES);
-  for (;;) {
-    const code = <i32>word(at, 0);
-    if (code === 0) break;
-    const work = word(at, 2);
-    let from: usize = 0;
-    let to = work;
-    if (word(at, 3)) {
-      from = (work * <usize>thread) / <usize>threads;
-      to = (work * <usize>(thread + 1)) / <usize>threads;
-    } else if (thread !== 0 && code !== 1) {
-      to = 0;
-    }
-    if (code === 1) barrier(control, threads);
-    else if (from < to) instruction(code, at + 16, from, to);
-    at += word(at, 1) * 4;
+/** Ends the helpers. */
+export function end(control: usize): void {
+  open(control, END);
+}
+
+// An instruction: code, its length in words, units of work, whether all threads share them (then 1 and the number of
+// parts taken), then its own words.
+const TAKEN: usize = 12;
+/** Code 0 ends the program. */
+const FINISH: usize = 0;
+/** Code 1 ends a segment and begins the next; for work, it has whether threads share any of that. */
+const BARRIER: usize = 1;
+
+/** Runs a program on all threads; the caller is thread 0. */
+export function start(program: usize, control: usize, threads: i32): void {
+  setScratch(control + SCRATCH);
+  let isOpen = false;
+  for (let at = program; ; ) {
+    const code = word(at, 0);
+    const length = word(at, 1) * 4;
+    if (code <= BARRIER) {
+      if (isOpen) close(control);
+      if (code === FINISH) break;
+      isOpen = <bool>word(at, 2);
+      if (isOpen) open(control, at + length);
+    } else if (word(at, 3)) takeParts(at, threads);
+    else if (word(at, 2)) instruction(<i32>code, at + 16, 0, word(at, 2));
+    at += length;
   }
-  barrier(control, threads);
+}
+
+/** Takes parts of what threads share of a segment. */
+function segment(at: usize, threads: i32): void {
+  for (; word(at, 0) > BARRIER; at += word(at, 1) * 4) if (word(at, 3)) takeParts(at, threads);
+}
+
+/** Takes parts of an instruction until there are no more. */
+function takeParts(at: usize, threads: i32): void {
+  const work = word(at, 2);
+  const parts = min(work, max(PARTS, <usize>threads * PARTS_EACH));
+  while (true) {
+    const part = <usize>atomic.add<i32>(at + TAKEN, 1) - 1;
+    if (part >= parts) return;
+    instruction(<i32>word(at, 0), at + 16, (work * part) / parts, (work * (part + 1)) / parts);
+  }
 }
 
 function instruction(code: i32, at: usize, from: usize, to: usize): void {

@@ -63,6 +63,8 @@ export class Program {
   readonly #words: number[] = [];
   readonly #threads: number;
   #pending: Pending[] = [];
+  /** Where the last barrier says whether threads share what follows. */
+  #sharesAt = -1;
 
   constructor(threads: number) {
     this.#threads = threads;
@@ -72,11 +74,12 @@ export class Program {
     const shared = this.#threads > 1 && work > 1 && cost >= WORTH_SHARING * this.#threads;
     const next = { shared, reads, writes };
     if (this.#threads > 1) {
-      if (this.#pending.some((earlier) => mustWait(earlier, next))) {
-        this.#words.push(CODE.barrier, 4, 0, 0);
+      if (this.isEmpty || this.#pending.some((earlier) => mustWait(earlier, next))) {
+        this.#sharesAt = this.#words.push(CODE.barrier, 4, 0, 0) - 2;
         this.#pending = [];
       }
       this.#pending.push(next);
+      if (shared) this.#words[this.#sharesAt] = 1;
     }
     this.#words.push(code, words.length + 4, work, Number(shared), ...words);
   }

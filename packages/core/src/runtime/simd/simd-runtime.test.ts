@@ -174,6 +174,42 @@ test('when a helper thread does not start, those before it are stopped', async (
   expect(stopped).toBe(1);
 });
 
+describe('helper threads share whatever they come in time for', () => {
+  const graph = new Graph();
+  let x = graph.input('x', 'float32', ['T', 128]);
+  for (let i = 0; i < 100; i++) {
+    x = op.tanh(op.matmulTransposed(x, graph.weight(`w${i}`, 'float32', [128, 128])));
+  }
+  graph.output('y', x);
+  const weights = (name: string) => wave([128, 128], Number(name.slice(1)), 0.2);
+  const feeds = { x: wave([3, 128], 5) };
+
+  const computed = async (options: Partial<SimdOptions>, runs: number) => {
+    const own = await runtime(options);
+    const session = await own.load(graph, weights);
+    const found = [];
+    for (let i = 0; i < runs; i++) found.push([...(await session.run(feeds))['y']!.data]);
+    await own.dispose();
+    return found;
+  };
+  const alone = computed({}, 1).then(([y]) => y!);
+
+  test('and those that never come are not waited for', async () => {
+    const spawn = async () => ({ stop: () => undefined });
+    expect(await computed({ threads: 4, spawn }, 2)).toEqual([await alone, await alone]);
+  });
+
+  // As on a page's first run: engines compile anew what they have not seen, quickly first.
+  test.each(kinds)('also in code just compiled, %s SIMD', async (kind) => {
+    const expected = await computed({ module: await kernelModuleOf(kind) }, 1);
+    for (let i = 0; i < 20; i++) {
+      const module = await kernelModuleOf(kind, i);
+      const found = await computed({ module, threads: 2, spawn: spawnKernelThread }, 3);
+      for (const y of found) expect(y).toEqual(expected[0]);
+    }
+  });
+});
+
 test('another adapter of the same rank takes effect at the next run', async () => {
   const graph = layer();
   const weights = weightsOf(graph);

@@ -50,25 +50,27 @@ interface Kernels {
   readonly activationBits: WebAssembly.Global;
   wideBits(room: number): number;
   start(program: number, control: number, threads: number): void;
-  serve(control: number, thread: number, threads: number, order: number): number;
+  serve(control: number, thread: number, threads: number, grown: number): number;
+  refresh(control: number): void;
+  end(control: number): void;
 }
 
 /** As in kernels/index.ts: a control block, then scratch memory of each thread. */
 const CONTROL_BYTES = 1024;
 const SCRATCH_BYTES = 1024;
-const END = 0;
-const REFRESH = 1;
 const KEPT_PLANS = 8;
 
 /** Runs a helper thread until its runtime is disposed. Blocks: call it in a worker. */
 export function serveKernels({ module, memory, control, thread, threads }: KernelThread): void {
-  let order = 0;
+  let grown = 0;
   // It returns when the memory has grown: a new instance knows the new size.
-  while (order >= 0) order = instantiate(module, memory).serve(control, thread, threads, order);
+  while (grown >= 0) grown = instantiate(module, memory).serve(control, thread, threads, grown);
 }
 
 function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {
-  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  const words = new Int32Array(memory.buffer);
+  const wait = (at: number, value: number) => void Atomics.wait(words, at >> 2, value);
+  const { exports } = new WebAssembly.Instance(module, { env: { memory, wait } });
   return exports as unknown as Kernels;
 }
 
@@ -98,7 +100,7 @@ export async function createSimdRuntime(options: SimdOptions): Promise<SimdRunti
   let knownBytes = 0;
   const run = (program: number) => {
     const { byteLength } = heap.memory.buffer;
-    if (byteLength !== knownBytes && threads > 1) kernels.start(REFRESH, control, threads);
+    if (byteLength !== knownBytes) kernels.refresh(control);
     knownBytes = byteLength;
     kernels.start(program, control, threads);
   };
@@ -106,13 +108,15 @@ export async function createSimdRuntime(options: SimdOptions): Promise<SimdRunti
     usual: kernels.activationBits.value as ActivationBits,
     wide: kernels.wideBits(control + CONTROL_BYTES) as ActivationBits,
   };
-  return new SimdRuntime({ heap, run, threads, bits }, helpers, readRaw);
+  const end = () => kernels.end(control);
+  return new SimdRuntime({ heap, run, end, threads, bits }, helpers, readRaw);
 }
 
 /** The memory, the threads that compute in it, and to how many bits they round by themselves. */
 interface Machine {
   readonly heap: SharedHeap;
   run(program: number): void;
+  end(): void;
   readonly threads: number;
   readonly bits: RoundingBits;
 }
@@ -175,7 +179,7 @@ class SimdRuntime implements Runtime {
 
   /** Stops the helper threads. */
   async dispose(): Promise<void> {
-    this.#machine.run(END);
+    this.#machine.end();
     for (const helper of this.#helpers) await helper.stop();
   }
 
