@@ -59,14 +59,6 @@ const END: usize = 0;
 const SPINS: i32 = 20_000;
 
 /**
- * Into how many parts an instruction is cut at least, and for each thread: a helper that comes late, or not at all, leaves
- * its parts to the others. With one part for each of two threads it is 87 tokens a second, with four 108, with eight, whose
- * streams are too short, 98.
- */
-const PARTS: usize = 8;
-const PARTS_EACH: usize = 2;
-
-/**
  * Sleeps until the word at `at` is no longer `value`, or longer than that. JavaScript does it: in V8's first compiler an
  * atomic wait loses what a caller's variables hold (docs/log.md).
  */
@@ -86,7 +78,7 @@ function wake(control: usize): void {
 /** Lets helpers into the segment that begins at `at`. No segment is open, and none of them is inside. */
 function open(control: usize, at: usize): void {
   for (let next = at; next !== END && word(next, 0) > BARRIER; next += word(next, 1) * 4) {
-    if (word(next, 3)) atomic.store<i32>(next + TAKEN, 1);
+    if (word(next, 3)) atomic.store<i32>(next + TAKEN, 0);
   }
   atomic.store<i32>(control + SEGMENT, <i32>at);
   atomic.store<i32>(control + STATE, ((atomic.load<i32>(control + STATE) + NEXT) & ~INSIDE) | OPEN);
@@ -107,7 +99,7 @@ function close(control: usize): void {
  * had grown when this instance was made. Returns −1 at END, and the present count when the memory has grown: engines may
  * check addresses against the size that they knew when they entered this function.
  */
-export function serve(control: usize, thread: i32, threads: i32, grown: i32): i32 {
+export function serve(control: usize, thread: i32, grown: i32): i32 {
   setScratch(control + SCRATCH + <usize>thread * SCRATCH_BYTES);
   const state = control + STATE;
   let seen: i32 = 0;
@@ -126,7 +118,7 @@ export function serve(control: usize, thread: i32, threads: i32, grown: i32): i3
     idle = 0;
     const at = <usize>atomic.load<i32>(control + SEGMENT);
     const count = atomic.load<i32>(control + GROWN);
-    if (at !== END && count === grown) segment(at, threads);
+    if (at !== END && count === grown) segment(at);
     if ((atomic.sub<i32>(state, 1) & (INSIDE | OPEN)) === 1) wake(control);
     if (at === END) return -1;
     if (count !== grown) return count;
@@ -144,16 +136,17 @@ export function end(control: usize): void {
   open(control, END);
 }
 
-// An instruction: code, its length in words, units of work, whether all threads share them (then 1 and the number of
-// parts taken), then its own words.
-const TAKEN: usize = 12;
+// An instruction: code, its length in words, units of work, in how many parts threads share them (0: they do not), how many
+// of those are taken, then its own words.
+const TAKEN: usize = 16;
+const WORDS: usize = 20;
 /** Code 0 ends the program. */
 const FINISH: usize = 0;
 /** Code 1 ends a segment and begins the next; for work, it has whether threads share any of that. */
 const BARRIER: usize = 1;
 
 /** Runs a program on all threads; the caller is thread 0. */
-export function start(program: usize, control: usize, threads: i32): void {
+export function start(program: usize, control: usize): void {
   setScratch(control + SCRATCH);
   let isOpen = false;
   for (let at = program; ; ) {
@@ -164,25 +157,25 @@ export function start(program: usize, control: usize, threads: i32): void {
       if (code === FINISH) break;
       isOpen = <bool>word(at, 2);
       if (isOpen) open(control, at + length);
-    } else if (word(at, 3)) takeParts(at, threads);
-    else if (word(at, 2)) instruction(<i32>code, at + 16, 0, word(at, 2));
+    } else if (word(at, 3)) takeParts(at);
+    else if (word(at, 2)) instruction(<i32>code, at + WORDS, 0, word(at, 2));
     at += length;
   }
 }
 
 /** Takes parts of what threads share of a segment. */
-function segment(at: usize, threads: i32): void {
-  for (; word(at, 0) > BARRIER; at += word(at, 1) * 4) if (word(at, 3)) takeParts(at, threads);
+function segment(at: usize): void {
+  for (; word(at, 0) > BARRIER; at += word(at, 1) * 4) if (word(at, 3)) takeParts(at);
 }
 
 /** Takes parts of an instruction until there are no more. */
-function takeParts(at: usize, threads: i32): void {
+function takeParts(at: usize): void {
   const work = word(at, 2);
-  const parts = min(work, max(PARTS, <usize>threads * PARTS_EACH));
+  const parts = word(at, 3);
   while (true) {
-    const part = <usize>atomic.add<i32>(at + TAKEN, 1) - 1;
+    const part = <usize>atomic.add<i32>(at + TAKEN, 1);
     if (part >= parts) return;
-    instruction(<i32>word(at, 0), at + 16, (work * part) / parts, (work * (part + 1)) / parts);
+    instruction(<i32>word(at, 0), at + WORDS, (work * part) / parts, (work * (part + 1)) / parts);
   }
 }
 

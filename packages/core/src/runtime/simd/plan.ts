@@ -968,6 +968,7 @@ class Planner {
       code: half ? CODE.attendScores16 : CODE.attendScores,
       work: B * H * partsOf(W),
       cost,
+      isCoarse: true,
       words: words(partsOf(W)),
       reads: [range(query), ...segments.flatMap(({ keys, mask }) => [range(keys), range(mask)])],
       writes: [range(scores)],
@@ -984,6 +985,7 @@ class Planner {
       code: half ? CODE.attendValues16 : CODE.attendValues,
       work: B * H * partsOf(D),
       cost,
+      isCoarse: true,
       words: words(partsOf(D)),
       reads: [
         range(scores),

@@ -24,7 +24,6 @@ export interface KernelThread {
   readonly memory: WebAssembly.Memory;
   readonly control: number;
   readonly thread: number;
-  readonly threads: number;
 }
 
 /** A started helper. */
@@ -49,8 +48,8 @@ export interface SimdOptions {
 interface Kernels {
   readonly activationBits: WebAssembly.Global;
   wideBits(room: number): number;
-  start(program: number, control: number, threads: number): void;
-  serve(control: number, thread: number, threads: number, grown: number): number;
+  start(program: number, control: number): void;
+  serve(control: number, thread: number, grown: number): number;
   refresh(control: number): void;
   end(control: number): void;
 }
@@ -61,10 +60,10 @@ const SCRATCH_BYTES = 1024;
 const KEPT_PLANS = 8;
 
 /** Runs a helper thread until its runtime is disposed. Blocks: call it in a worker. */
-export function serveKernels({ module, memory, control, thread, threads }: KernelThread): void {
+export function serveKernels({ module, memory, control, thread }: KernelThread): void {
   let grown = 0;
   // It returns when the memory has grown: a new instance knows the new size.
-  while (grown >= 0) grown = instantiate(module, memory).serve(control, thread, threads, grown);
+  while (grown >= 0) grown = instantiate(module, memory).serve(control, thread, grown);
 }
 
 function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {
@@ -91,7 +90,7 @@ export async function createSimdRuntime(options: SimdOptions): Promise<SimdRunti
   const helpers: HelperThread[] = [];
   try {
     for (let thread = 1; thread < threads; thread++) {
-      helpers.push(await spawn!({ module, memory: heap.memory, control, thread, threads }));
+      helpers.push(await spawn!({ module, memory: heap.memory, control, thread }));
     }
   } catch (error) {
     for (const helper of helpers) await helper.stop();
@@ -102,7 +101,7 @@ export async function createSimdRuntime(options: SimdOptions): Promise<SimdRunti
     const { byteLength } = heap.memory.buffer;
     if (byteLength !== knownBytes) kernels.refresh(control);
     knownBytes = byteLength;
-    kernels.start(program, control, threads);
+    kernels.start(program, control);
   };
   const bits: RoundingBits = {
     usual: kernels.activationBits.value as ActivationBits,
