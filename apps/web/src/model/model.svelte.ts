@@ -34,6 +34,8 @@ const MANIFEST_KEY = 'model-manifest';
 const NEWER_KEY = 'model-manifest-newer';
 const BACKEND_KEY = 'backend';
 const VERDICT_KEY = 'backend-verdict';
+/** Its address has a hash of everything that it is built with. */
+const BUILD = import.meta.url;
 /** A network that is there but dead must not keep a model that is here from opening. */
 const ANSWER_WITHIN_MS = 4000;
 
@@ -220,7 +222,7 @@ export class Model {
   async #open(manifest: ModelManifest): Promise<void> {
     this.phase = 'opening';
     const backend = this.backend;
-    const verdict = lasting(await recall<KeptVerdict>(this.#db, VERDICT_KEY), Date.now());
+    const verdict = lasting(await recall<KeptVerdict>(this.#db, VERDICT_KEY), BUILD, Date.now());
     const { afterCrash, end } = await beginOpening(this.#db);
     const request = { manifest, backend, verdict, afterCrash };
     const opening = finish(this.inference.openModel(request));
@@ -232,7 +234,8 @@ export class Model {
     this.opened = opened;
     if (opened.reason === 'fell-back') await remember(this.#db, VERDICT_KEY, null);
     else if (opened.verdict?.calm && !verdict) {
-      await remember(this.#db, VERDICT_KEY, { ...opened.verdict, atMs: Date.now() });
+      const kept: KeptVerdict = { ...opened.verdict, build: BUILD, atMs: Date.now() };
+      await remember(this.#db, VERDICT_KEY, kept);
     }
   }
 

@@ -45,20 +45,23 @@ describe('a kept verdict', () => {
     ...{ calm: true, whole: true, tookMs: 400 },
   };
 
+  const kept = { ...verdict, build: 'this', atMs: 5 };
+
   test('holds for a month', () => {
-    expect(lasting({ ...verdict, atMs: 5 }, 5 + 29 * DAY_MS)).toEqual(verdict);
-    expect(lasting({ ...verdict, atMs: 5 }, 5 + 31 * DAY_MS)).toBeUndefined();
+    expect(lasting(kept, 'this', 5 + 29 * DAY_MS)).toEqual(verdict);
+    expect(lasting(kept, 'this', 5 + 31 * DAY_MS)).toBeUndefined();
   });
 
   test('that was cut off holds for a day', () => {
-    const cutOff = { ...verdict, whole: false };
-    expect(lasting({ ...cutOff, atMs: 5 }, 5 + 0.9 * DAY_MS)).toEqual(cutOff);
-    expect(lasting({ ...cutOff, atMs: 5 }, 5 + 1.1 * DAY_MS)).toBeUndefined();
+    const cutOff = { ...kept, whole: false };
+    expect(lasting(cutOff, 'this', 5 + 0.9 * DAY_MS)).toEqual({ ...verdict, whole: false });
+    expect(lasting(cutOff, 'this', 5 + 1.1 * DAY_MS)).toBeUndefined();
   });
 
-  test('of a busy moment, or of a version that did not say, does not hold', () => {
-    expect(lasting({ ...verdict, calm: false, atMs: 5 }, 6)).toBeUndefined();
-    expect(lasting({ engine: 'simd', ms: {}, calm: true, atMs: 5 } as never, 6)).toBeUndefined();
-    expect(lasting(undefined, 6)).toBeUndefined();
+  test('of a busy moment, or of another build, does not hold', () => {
+    expect(lasting({ ...kept, calm: false }, 'this', 6)).toBeUndefined();
+    expect(lasting(kept, 'the next', 6)).toBeUndefined();
+    expect(lasting({ ...verdict, atMs: 5 } as never, 'this', 6)).toBeUndefined();
+    expect(lasting(undefined, 'this', 6)).toBeUndefined();
   });
 });

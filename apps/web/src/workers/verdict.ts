@@ -10,13 +10,13 @@ export interface Trial {
   wrong: boolean;
 }
 
-/** A verdict and when it was made. */
-export type KeptVerdict = Verdict & { atMs: number };
+/** A verdict, by which build of the page and when. */
+export type KeptVerdict = Verdict & { build: string; atMs: number };
 
 /** Rounds of a device that does little else differ by less. */
 const CALM_SPREAD = 1.5;
 const DAY_MS = 24 * 3_600_000;
-/** Browsers and their engines change. */
+/** Browsers and their engines change, ours with each build. */
 export const LASTS_MS = 30 * DAY_MS;
 
 /** The fastest that computes right; where nothing could be measured, the engine that needs least. */
@@ -35,11 +35,15 @@ export function verdictOf(trials: readonly Trial[]): Omit<Verdict, 'whole' | 'to
 }
 
 /**
- * What still holds of a kept verdict. One of a busy moment or of long ago is found anew, and one that came before all
+ * What still holds of a kept verdict. One of another build, of a busy moment or of long ago is found anew, and one that came before all
  * engines were tried is after a day: what they load may have been brought here since.
  */
-export function lasting(kept: KeptVerdict | undefined, nowMs: number): Verdict | undefined {
-  if (!kept?.calm || !kept.wrong) return undefined;
-  const { atMs, ...verdict } = kept;
+export function lasting(
+  kept: KeptVerdict | undefined,
+  build: string,
+  nowMs: number,
+): Verdict | undefined {
+  if (!kept?.calm || kept.build !== build) return undefined;
+  const { build: _build, atMs, ...verdict } = kept;
   return nowMs - atMs < (kept.whole ? LASTS_MS : DAY_MS) ? verdict : undefined;
 }
