@@ -83,7 +83,7 @@ export const en = {
   tokensPerSecond: (n: string) => `${n} tokens/s`,
   threads: (n: number) => `${n} ${plural(n, 'thread', 'threads')}`,
   backendReason: {
-    fastest: 'Chosen because it was the fastest in a short trial on this device.',
+    fastest: 'Chosen in a short trial on this device: no other way was clearly faster.',
     'computes-right':
       'Chosen because it was the fastest that computes right: another way gave wrong results in a short trial on this device.',
     'not-compared': 'Chosen without comparing all: the short trial on this device ran out of time.',

@@ -116,7 +116,7 @@ export const zh: Catalogue = {
   tokensPerSecond: (n) => `每秒 ${n} 个词元`,
   threads: (n) => `${n} 个线程`,
   backendReason: {
-    fastest: '选择它是因为它在此设备的短暂试算中最快。',
+    fastest: '由此设备上的短暂试算选出：没有其他方式明显更快。',
     'computes-right':
       '选择它是因为它是计算正确的方式中最快的：另一种方式在此设备的短暂试算中结果有误。',
     'not-compared': '没有比较所有方式就选择了它：此设备上的短暂试算时间不够。',
