@@ -26,8 +26,9 @@ export interface LearningRow extends LearningCase {
 }
 
 const PEOPLE = ['cheerful', 'lists', 'concise'];
-/** People that nothing was tuned for, with the cases that goals were set for. */
+/** People that nothing was tuned for: they have the rows of `GOALS` alone. */
 const STRANGERS = ['addressed', 'figures', 'formal'];
+/** Methods and votes that a goal was set for. */
 const GOALS: ReadonlySet<string> = new Set(['dpo 60', 'ppo 200', 'kto 200', 'kto 60']);
 /** Methods with their votes, those first that goals were set for. */
 const METHODS: readonly (readonly [LearningCase['method'], readonly number[]])[] = [
@@ -51,14 +52,19 @@ export function missingRows(rows: readonly LearningCase[]): LearningCase[] {
     .flatMap((i) =>
       SEEDS.flatMap((seed) =>
         METHODS.flatMap(([method, votes]) =>
-          [...PEOPLE, ...(GOALS.has(`${method} ${votes[i]}`) ? STRANGERS : [])].flatMap((person) =>
-            votes[i] === undefined ? [] : [{ person, method, votes: votes[i], seed }],
-          ),
+          votes
+            .slice(i, i + 1)
+            .flatMap((count) =>
+              peopleOf(method, count).map((person) => ({ person, method, votes: count, seed })),
+            ),
         ),
       ),
     )
     .filter((one) => !known.has(keyOf(one)));
 }
+
+const peopleOf = (method: string, votes: number): readonly string[] =>
+  GOALS.has(`${method} ${votes}`) ? [...PEOPLE, ...STRANGERS] : PEOPLE;
 
 /** What bench/simulate.ts is told. */
 export function settingsOf({ person, method, votes, seed }: LearningCase) {
